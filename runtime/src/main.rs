@@ -1,0 +1,2 @@
+//! `wharf-runtime`.
+fn main() {}

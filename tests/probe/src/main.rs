@@ -1,0 +1,2 @@
+//! The in-container probe.
+fn main() {}
