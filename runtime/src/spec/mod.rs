@@ -23,7 +23,9 @@ use crate::error::{Context, Error, Result};
 pub const VERSION: &str = "1.3.0";
 
 /// `null` means absent: Go's encoder writes it for a nil slice or map.
-pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    d: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
@@ -76,7 +78,12 @@ pub struct Mount {
     /// Path in the container.
     pub destination: PathBuf,
     /// File system type; ignored for bind mounts.
-    #[serde(rename = "type", default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "type",
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub kind: String,
     /// Device name, or the path to bind.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
