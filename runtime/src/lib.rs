@@ -9,3 +9,5 @@
 
 pub mod error;
 pub mod spec;
+pub mod plan;
+pub mod sys;

@@ -1,0 +1,91 @@
+//! state.json: what `create` was asked and what it made. Written to a temporary name and renamed, so that a
+//! reader sees the old one or the new one and never half.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Kind, Result};
+use crate::spec::Spec;
+use crate::spec::state::{State, Status};
+
+const NAME: &str = "state.json";
+
+/// A process that can be told from a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// PID in the runtime's namespace.
+    pub pid: i32,
+    /// Field 22 of proc(5) stat: clock ticks between boot and the process's start.
+    pub start_time: u64,
+}
+
+/// The record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The container's ID.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Absolute path of the root file system.
+    pub rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// The runtime process that is making it.
+    pub creator: Identity,
+    /// The container's init, once there is one.
+    pub init: Option<Identity>,
+    /// Whether `create` went through.
+    pub complete: bool,
+    /// Its control groups: written before they are made.
+    pub cgroup: Cgroup,
+    /// The config as `create` read it; later edits of the bundle change nothing (runtime.md, "Create").
+    pub config: Spec,
+}
+
+impl Record {
+    /// Reads `dir/state.json`.
+    pub fn load(dir: &Path) -> Result<Record> {
+        let path = dir.join(NAME);
+        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::new(Kind::System, e.to_string()))
+            .with_context(|| format!("parse {}", path.display()))
+    }
+
+    /// Writes `dir/state.json` atomically.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| Error::new(Kind::System, e.to_string()))?;
+        write_atomically(&dir.join(NAME), &text)
+    }
+
+    /// The state document that hooks read, with the given status and pid.
+    pub fn state(&self, status: Status, pid: i32) -> State {
+        State {
+            oci_version: crate::spec::VERSION.to_owned(),
+            id: self.id.clone(),
+            status,
+            pid,
+            bundle: self.bundle.clone(),
+            annotations: self.config.annotations.clone(),
+        }
+    }
+}
+
+/// Writes a file under a temporary name beside `path` and renames it.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::invalid(format!("{} is not a file path", path.display())))?;
+    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file: File =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+        file.write_all(content)?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}

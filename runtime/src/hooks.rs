@@ -1,0 +1,91 @@
+//! Runs one list of hooks with the container's state on standard input (config.md, "POSIX-platform Hooks").
+//!
+//! State and output go through memory files, not pipes: a hook that reads nothing or prints a lot can't
+//! block us, and we need neither threads nor a poll loop over three streams.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::spec::Hook;
+use crate::spec::state::State;
+
+/// The most of a failed hook's output that goes into the error, in bytes.
+const OUTPUT_SHOWN: u64 = 1024;
+
+/// Runs `hooks` in order and stops at the first failure.
+pub fn run(kind: &str, hooks: &[Hook], state: &State) -> Result<()> {
+    for (index, hook) in hooks.iter().enumerate() {
+        run_one(hook, state).with_context(|| format!("run {kind} hook {index} {}", hook.path.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs all `hooks`, whatever each one's outcome, and returns the failures (runtime.md, "Lifecycle", 13: a
+/// failing poststop hook is a warning).
+pub fn run_all(kind: &str, hooks: &[Hook], state: &State) -> Vec<Error> {
+    hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
+}
+
+fn run_one(hook: &Hook, state: &State) -> Result<()> {
+    let json = serde_json::to_vec(state).map_err(|e| Error::new(Kind::System, e.to_string()))?;
+    let mut input = memory_file()?;
+    input.write_all(&json)?;
+    input.rewind()?;
+    let mut output = memory_file()?;
+    let mut command = Command::new(&hook.path);
+    if let Some((zeroth, rest)) = hook.args.split_first() {
+        command.arg0(zeroth).args(rest);
+    }
+    if let Some(env) = &hook.env {
+        command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    }
+    command.stdin(Stdio::from(input)).stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output.try_clone()?));
+    // A group of its own, so that on a timeout the hook's children end with it.
+    let mut child = command.process_group(0).spawn()?;
+    let status = match hook.timeout {
+        None => child.wait()?,
+        Some(seconds) => match wait_at_most(&mut child, seconds)? {
+            Some(status) => status,
+            None => return Err(Error::new(Kind::System, format!("timeout of {seconds} s: killed"))),
+        },
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    output.rewind()?;
+    output.take(OUTPUT_SHOWN).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Err(Error::new(Kind::System, format!("{status}, output: {}", text.trim_end())))
+}
+
+fn wait_at_most(child: &mut std::process::Child, seconds: i64) -> Result<Option<ExitStatus>> {
+    let pid = Pid::from_child(child);
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds.unsigned_abs());
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let timeout = Timespec::try_from(left).map_err(|_| Error::invalid("timeout is out of range"))?;
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(0) => break,
+            Ok(_) => return Ok(Some(child.wait()?)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    rustix::process::kill_process_group(pid, Signal::KILL)?;
+    child.wait()?;
+    Ok(None)
+}
+
+fn memory_file() -> Result<File> {
+    Ok(rustix::fs::memfd_create(c"hook", MemfdFlags::CLOEXEC)?.into())
+}

@@ -1,0 +1,10 @@
+//! The only unsafe code: one wrapper for each system call that no library wraps safely, named as the kernel
+//! names it.
+//!
+//! `RawFd` never leaves this module; what comes in is borrowed, what goes out is owned.
+#![allow(unsafe_code, reason = "this module exists so that no other one needs it")]
+
+pub mod mount;
+pub mod path;
+pub mod process;
+pub mod terminal;

@@ -1,0 +1,55 @@
+//! mount_setattr(2): the one call of the mount API that no library wraps (Linux 5.12).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+/// What to change on a mount: `MOUNT_ATTR_*` bits to set and to clear, and `MS_PRIVATE`, `MS_SLAVE`,
+/// `MS_SHARED` or `MS_UNBINDABLE` (0: leave as is).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    /// Bits to set.
+    pub set: u64,
+    /// Bits to clear.
+    pub clear: u64,
+    /// Propagation.
+    pub propagation: u64,
+}
+
+impl MountAttr {
+    /// Whether there is nothing to change.
+    pub fn is_empty(self) -> bool {
+        self == MountAttr::default()
+    }
+}
+
+/// Changes the mount whose root `mount` refers to, and those below it when `recursive`.
+pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, change: MountAttr) -> rustix::io::Result<()> {
+    let mut clear = change.clear;
+    if change.set & libc::MOUNT_ATTR__ATIME != 0 {
+        clear |= libc::MOUNT_ATTR__ATIME; // the kernel wants the whole field cleared before one is set
+    }
+    let attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: clear,
+        propagation: change.propagation,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated literal, `attr` lives across the call and its true size is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+pub(super) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
