@@ -46,7 +46,10 @@ fn run_one(hook: &Hook, state: &State) -> Result<()> {
     if let Some(env) = &hook.env {
         command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
     }
-    command.stdin(Stdio::from(input)).stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output.try_clone()?));
+    command
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output.try_clone()?))
+        .stderr(Stdio::from(output.try_clone()?));
     // A group of its own, so that on a timeout the hook's children end with it.
     let mut child = command.process_group(0).spawn()?;
     let status = match hook.timeout {

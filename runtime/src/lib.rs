@@ -7,7 +7,16 @@
 //! words   verbs    wishes  decisions parent   child  calls
 //! ```
 
+pub mod cgroup;
+pub mod cli;
+pub mod command;
+pub mod container;
 pub mod error;
-pub mod spec;
+pub mod hooks;
+pub mod init;
+pub mod launch;
+pub mod log;
 pub mod plan;
+pub mod seal;
+pub mod spec;
 pub mod sys;

@@ -63,7 +63,11 @@ fn open_for_writing(dir: &Path) -> Result<OwnedFd, Errno> {
 
 /// Lets init go on, and waits until it has executed the user's program or said why it could not.
 pub fn start(dir: &Path) -> Result<()> {
-    let result = rustix::fs::open(dir.join(RESULT), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let result = rustix::fs::open(
+        dir.join(RESULT),
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let result = result.context("open exec.result")?;
     match open_for_writing(dir) {
         Ok(fifo) => File::from(fifo).write_all(b"0").context("write exec.fifo")?,

@@ -24,7 +24,12 @@ impl FromStr for ContainerId {
         if text.is_empty() {
             return Err(Error::invalid("container ID is empty"));
         }
-        if text.len() > 255 || text == "." || text == ".." || text.starts_with('-') || !text.chars().all(plain) {
+        if text.len() > 255
+            || text == "."
+            || text == ".."
+            || text.starts_with('-')
+            || !text.chars().all(plain)
+        {
             return Err(Error::invalid(format!("invalid container ID format: {text:?}")));
         }
         Ok(ContainerId(text.to_owned()))

@@ -29,13 +29,18 @@ pub struct Container {
 impl Container {
     /// Takes the ID: makes the folder, which fails if it is there.
     pub fn reserve(root: &Path, id: &ContainerId) -> Result<Container> {
-        DirBuilder::new().recursive(true).mode(0o700).create(root).with_context(|| format!("create {}", root.display()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .with_context(|| format!("create {}", root.display()))?;
         let dir = root.join(id.as_str());
         match DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => Ok(Container { id: id.clone(), dir }),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Error::new(Kind::AlreadyExists, format!("container with given ID already exists: {id:?}", id = id.as_str())))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(
+                Kind::AlreadyExists,
+                format!("container with given ID already exists: {id:?}", id = id.as_str()),
+            )),
             Err(e) => Err(e).with_context(|| format!("create {}", dir.display())),
         }
     }
@@ -46,7 +51,10 @@ impl Container {
         if dir.is_dir() {
             Ok(Container { id: id.clone(), dir })
         } else {
-            Err(Error::new(Kind::NotFound, format!("container {:?} does not exist: container does not exist", id.as_str())))
+            Err(Error::new(
+                Kind::NotFound,
+                format!("container {:?} does not exist: container does not exist", id.as_str()),
+            ))
         }
     }
 

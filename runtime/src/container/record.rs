@@ -79,7 +79,8 @@ impl Record {
 
 /// Writes a file under a temporary name beside `path` and renames it.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| Error::invalid(format!("{} is not a file path", path.display())))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::invalid(format!("{} is not a file path", path.display())))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file: File =

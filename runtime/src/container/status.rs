@@ -13,7 +13,8 @@ impl Identity {
 
     /// Whether that very process still runs (a zombie does not).
     pub fn is_alive(self) -> bool {
-        read_stat(self.pid).is_some_and(|(start, state)| start == self.start_time && !matches!(state, 'Z' | 'X'))
+        read_stat(self.pid)
+            .is_some_and(|(start, state)| start == self.start_time && !matches!(state, 'Z' | 'X'))
     }
 }
 

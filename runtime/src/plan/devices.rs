@@ -59,7 +59,8 @@ fn resolve_one(field: &str, wish: &spec::Device) -> Result<Node> {
     }
     let number = |name: &str, value: Option<i64>| match value {
         _ if file_type == libc::S_IFIFO => Ok(0),
-        Some(value) => u32::try_from(value).map_err(|_| Error::invalid(format!("{field}.{name}: {value} is out of range"))),
+        Some(value) => u32::try_from(value)
+            .map_err(|_| Error::invalid(format!("{field}.{name}: {value} is out of range"))),
         None => Err(Error::invalid(format!("{field}.{name}: is missing"))),
     };
     Ok(Node {

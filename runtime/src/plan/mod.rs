@@ -7,6 +7,8 @@ pub mod devices;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod resources;
+pub mod seccomp;
 pub mod support;
 
 use std::path::{Path, PathBuf};
@@ -140,8 +142,14 @@ fn root_propagation(name: &str) -> Result<RootPropagation> {
 /// Only parameters that belong to a namespace of the container may be set (config-linux.md, "Sysctl").
 fn resolve_sysctl(linux: &spec::Linux, namespaces: &Namespaces) -> Result<Vec<(PathBuf, String)>> {
     const IPC: &[&str] = &[
-        "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax",
-        "kernel/shmmni", "kernel/shm_rmid_forced",
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
     ];
     let one = |(name, value): (&String, &String)| {
         let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
@@ -159,9 +167,9 @@ fn resolve_sysctl(linux: &spec::Linux, namespaces: &Namespaces) -> Result<Vec<(P
         };
         match owner {
             Some((flag, _)) if plain && namespaces.has(flag) => Ok((PathBuf::from(path), value.clone())),
-            Some((_, kind)) if plain => {
-                Err(Error::invalid(format!("linux.sysctl: {name:?} needs a {kind} namespace of the container's own")))
-            }
+            Some((_, kind)) if plain => Err(Error::invalid(format!(
+                "linux.sysctl: {name:?} needs a {kind} namespace of the container's own"
+            ))),
             _ => Err(Error::invalid(format!("linux.sysctl: {name:?} is not in a separate kernel namespace"))),
         }
     };
@@ -177,7 +185,9 @@ fn check_hooks(hooks: &spec::Hooks) -> Result<()> {
         ("poststart", &hooks.poststart),
         ("poststop", &hooks.poststop),
     ];
-    for (kind, hook, index) in lists.iter().flat_map(|(k, l)| l.iter().enumerate().map(move |(i, h)| (k, h, i))) {
+    for (kind, hook, index) in
+        lists.iter().flat_map(|(k, l)| l.iter().enumerate().map(move |(i, h)| (k, h, i)))
+    {
         if !hook.path.is_absolute() {
             let message = format!("hooks.{kind}[{index}].path: {:?} is not absolute", hook.path);
             return Err(Error::invalid(message));
@@ -195,9 +205,14 @@ mod tests {
 
     #[test]
     fn every_1_x_is_taken_and_nothing_else() {
-        for (version, ok) in
-            [("1.0.0", true), ("1.0.2-dev", true), ("1.3.0+dev", true), ("2.0.0", false), ("", false), ("1", false)]
-        {
+        for (version, ok) in [
+            ("1.0.0", true),
+            ("1.0.2-dev", true),
+            ("1.3.0+dev", true),
+            ("2.0.0", false),
+            ("", false),
+            ("1", false),
+        ] {
             assert_eq!(check_version(version).is_ok(), ok, "{version}");
         }
     }

@@ -75,7 +75,8 @@ enum Effect {
 use libc::{
     MOUNT_ATTR__ATIME as ATIME, MOUNT_ATTR_NOATIME as NOATIME, MOUNT_ATTR_NODEV as NODEV,
     MOUNT_ATTR_NODIRATIME as NODIRATIME, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID,
-    MOUNT_ATTR_NOSYMFOLLOW as NOSYMFOLLOW, MOUNT_ATTR_RDONLY as RDONLY, MOUNT_ATTR_STRICTATIME as STRICTATIME,
+    MOUNT_ATTR_NOSYMFOLLOW as NOSYMFOLLOW, MOUNT_ATTR_RDONLY as RDONLY,
+    MOUNT_ATTR_STRICTATIME as STRICTATIME,
 };
 const PRIVATE: u64 = libc::MS_PRIVATE;
 const SHARED: u64 = libc::MS_SHARED;
@@ -179,7 +180,9 @@ pub fn resolve(index: usize, mount: &spec::Mount, bundle: &std::path::Path) -> R
         What::Remount
     } else if let Some(recursive) = wishes.bind {
         if let Some(option) = wishes.unknown.first() {
-            let message = format!("{field}.options: unknown option {option:?}: a bind mount has no file system options");
+            let message = format!(
+                "{field}.options: unknown option {option:?}: a bind mount has no file system options"
+            );
             return Err(Error::invalid(message));
         }
         if mount.source.is_empty() {
@@ -189,10 +192,18 @@ pub fn resolve(index: usize, mount: &spec::Mount, bundle: &std::path::Path) -> R
     } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
         What::Cgroup
     } else if mount.kind.is_empty() || mount.kind == "none" || mount.kind == "bind" {
-        return Err(Error::invalid(format!("{field}.type: {:?} needs the option \"bind\" or \"rbind\"", mount.kind)));
+        return Err(Error::invalid(format!(
+            "{field}.type: {:?} needs the option \"bind\" or \"rbind\"",
+            mount.kind
+        )));
     } else {
         let source = if mount.source.is_empty() { mount.kind.clone() } else { mount.source.clone() };
-        What::New(NewFs { kind: mount.kind.clone(), source, parameters: wishes.parameters, copy_up: wishes.copy_up })
+        What::New(NewFs {
+            kind: mount.kind.clone(),
+            source,
+            parameters: wishes.parameters,
+            copy_up: wishes.copy_up,
+        })
     };
     Ok(MountStep {
         index,
@@ -272,7 +283,9 @@ mod tests {
     fn last_option_wins_and_relative_paths_get_their_base() {
         let step = step("none", &["rbind", "ro", "rw", "nosuid", "noatime", "relatime"]).unwrap();
         assert_eq!(step.destination, PathBuf::from("/data"));
-        assert!(matches!(&step.what, What::Bind { source, recursive: true } if source == "/b/src".as_ref() as &std::path::Path));
+        assert!(
+            matches!(&step.what, What::Bind { source, recursive: true } if source == "/b/src".as_ref() as &std::path::Path)
+        );
         assert_eq!(step.attr.set, NOSUID);
         assert_eq!(step.attr.clear & (RDONLY | ATIME), RDONLY | ATIME);
     }

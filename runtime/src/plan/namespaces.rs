@@ -39,7 +39,10 @@ impl Namespaces {
         for (index, wish) in linux.namespaces.iter().enumerate() {
             let field = format!("linux.namespaces[{index}]");
             if wish.kind == "time" {
-                return Err(Error::new(Kind::Unsupported, format!("{field}: time namespaces are not supported yet")));
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("{field}: time namespaces are not supported yet"),
+                ));
             }
             let Some((_, flag)) = KINDS.iter().find(|(name, _)| *name == wish.kind) else {
                 return Err(Error::invalid(format!("{field}.type: unknown namespace {:?}", wish.kind)));
@@ -73,7 +76,9 @@ impl Namespaces {
             return Err(Error::invalid("linux.uidMappings: id mappings need a user namespace"));
         }
         if self.creates(libc::CLONE_NEWUSER) && (self.uid_map.is_empty() || self.gid_map.is_empty()) {
-            return Err(Error::invalid("linux.uidMappings: a new user namespace needs uidMappings and gidMappings"));
+            return Err(Error::invalid(
+                "linux.uidMappings: a new user namespace needs uidMappings and gidMappings",
+            ));
         }
         Ok(())
     }
@@ -95,8 +100,10 @@ mod tests {
     use crate::spec::Namespace;
 
     fn resolve(list: &[(&str, &str)]) -> Result<Namespaces> {
-        let namespaces =
-            list.iter().map(|(kind, path)| Namespace { kind: (*kind).into(), path: (*path).into() }).collect();
+        let namespaces = list
+            .iter()
+            .map(|(kind, path)| Namespace { kind: (*kind).into(), path: (*path).into() })
+            .collect();
         Namespaces::resolve(&Linux { namespaces, ..Default::default() })
     }
 

@@ -83,9 +83,9 @@ impl ProcessPlan {
             args: c_strings("process.args", &process.args)?,
             env: c_strings("process.env", &last_of_each(&process.env))?,
             cwd: process.cwd.clone(),
-            terminal: process.terminal.then(|| {
-                process.console_size.map(|s| (s.height, s.width)).filter(|size| *size != (0, 0))
-            }),
+            terminal: process
+                .terminal
+                .then(|| process.console_size.map(|s| (s.height, s.width)).filter(|size| *size != (0, 0))),
             user: (process.user.uid, process.user.gid),
             groups: process.user.additional_gids.clone(),
             umask: process.user.umask,
@@ -114,7 +114,8 @@ fn c_strings(field: &str, list: &[String]) -> Result<Vec<CString>> {
 fn last_of_each(env: &[String]) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let mut seen = std::collections::HashSet::new();
-    let mut result: Vec<String> = env.iter().rev().filter(|entry| seen.insert(name(entry))).cloned().collect();
+    let mut result: Vec<String> =
+        env.iter().rev().filter(|entry| seen.insert(name(entry))).cloned().collect();
     result.reverse();
     result
 }
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn unknown_capability_is_a_warning() {
-        let sets = spec::Capabilities { bounding: vec!["CAP_FOO".into(), "CAP_KILL".into()], ..Default::default() };
+        let sets =
+            spec::Capabilities { bounding: vec!["CAP_FOO".into(), "CAP_KILL".into()], ..Default::default() };
         let plan = ProcessPlan::resolve(&spec::Process { capabilities: Some(sets), ..process() }).unwrap();
         assert_eq!(plan.capabilities.unwrap().bounding, 1 << 5);
         assert_eq!(plan.warnings, ["ignoring unknown capability \"CAP_FOO\""]);

@@ -4,7 +4,10 @@
 //! `RawFd` never leaves this module; what comes in is borrowed, what goes out is owned.
 #![allow(unsafe_code, reason = "this module exists so that no other one needs it")]
 
+pub mod bpf;
 pub mod mount;
+pub mod network;
 pub mod path;
 pub mod process;
+pub mod seccomp;
 pub mod terminal;

@@ -92,6 +92,25 @@ pub fn parent_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<(Owned
     Ok((mkdir_all_in_root(root, &parent)?, name))
 }
 
+/// Changes the permission bits of what an `O_PATH` descriptor refers to, by its name in the runtime's own
+/// /proc (fchmod(2) refuses such descriptors, and fchmodat2 with AT_EMPTY_PATH is Linux 6.6).
+pub fn chmod(file: &OwnedFd, mode: u32) -> rustix::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    // SAFETY: the path is a NUL-terminated literal and the rest are numbers.
+    let result = unsafe {
+        libc::syscall(libc::SYS_fchmodat2, file.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    match super::mount::last_errno() {
+        Errno::NOSYS => {
+            rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))
+        }
+        errno => Err(errno),
+    }
+}
+
 fn split(path: &Path) -> rustix::io::Result<(PathBuf, &OsStr)> {
     match path.components().next_back() {
         Some(Component::Normal(name)) => Ok((path.parent().unwrap_or(Path::new("")).to_owned(), name)),
@@ -116,7 +135,11 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn root() -> (PathBuf, OwnedFd) {
-        let dir = std::env::temp_dir().join(format!("wharf-path-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let dir = std::env::temp_dir().join(format!(
+            "wharf-path-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::create_dir_all(&dir).unwrap();
         let fd = rustix::fs::open(&dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         (dir, fd)

@@ -18,10 +18,9 @@ pub enum Cloned {
 
 /// clone3(2) (Linux 5.3) without shared memory, as fork(2), plus `flags` (`CLONE_NEW*`, `CLONE_PARENT`).
 ///
-/// # Safety
 /// The process must have one thread: the child has only the caller's, and a lock that another one held (the
-/// allocator's, for one) would stay locked in it for ever.
-pub unsafe fn clone3(flags: u64) -> Result<Cloned> {
+/// allocator's, for one) would stay locked in it for ever. No module of this program starts threads.
+pub fn clone3(flags: u64) -> Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     // With CLONE_PARENT the kernel takes the signal from the caller and insists on 0 here.
     let parent_is_ours = flags & libc::CLONE_PARENT as u64 == 0;
@@ -31,7 +30,7 @@ pub unsafe fn clone3(flags: u64) -> Result<Cloned> {
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = if parent_is_ours { libc::SIGCHLD as u64 } else { 0 };
     // SAFETY: `args` and `pidfd` live across the call; no memory is shared, so the child runs on its own copy
-    // of this stack; the caller vouches for there being one thread.
+    // of this stack, and as this program has no threads no lock of another one is copied in its locked state.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(last_errno()),
@@ -75,9 +74,7 @@ pub fn fexecve(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno
 /// Marks every descriptor from `first` on close-on-exec (close_range(2) with CLOSE_RANGE_CLOEXEC, Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: only a flag of descriptors changes; none is closed under its owner.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
@@ -120,17 +117,39 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
-/// Takes the descriptor that was inherited as number `fd`, if there is one.
-///
-/// # Safety
-/// Nothing else in the process may own that number.
-pub unsafe fn inherited_fd(fd: i32) -> Option<OwnedFd> {
-    // SAFETY: F_GETFD only asks; a number that is not open gives -1.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return None;
+/// Closes every descriptor from `first` on (close_range(2), Linux 5.9): what a careless caller left open is not
+/// for the container. To be called before anything was opened.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: the callers do this first of all, when no descriptor above 2 has an owner in this program.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// pidfd_send_signal(2) (Linux 5.1), also for real-time signals, which have no names.
+pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo asks for the one that kill(2) would make.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Takes ownership of a descriptor that has just come over a socket (SCM_RIGHTS).
+pub fn take_received(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel made this number for the message that the caller has just received, once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Gives every signal its default action and blocks none: a program must not find what the runtime, its
+/// language's start-up code or its caller had set (SIGPIPE ignored, for one).
+pub fn reset_signals() -> Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL runs no code of ours. The few numbers that can't be set (SIGKILL, SIGSTOP and those
+        // the C library keeps) only answer with an error.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: it is open, and the caller vouches that nobody else owns it.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
 /// Clears close-on-exec of the descriptor numbered `fd`, for `--preserve-fds`; an error when it is not open.

@@ -15,7 +15,8 @@ pub fn open_follower(leader: impl AsFd) -> Result<OwnedFd> {
         return Err(last_errno());
     }
     // SAFETY: the request's argument is open flags, no pointer.
-    let fd = unsafe { libc::ioctl(leader, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
+    let fd =
+        unsafe { libc::ioctl(leader, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
     if fd < 0 {
         return Err(last_errno());
     }

@@ -1,0 +1,202 @@
+//! The words: global options, the verb, and the verb's own options. No behaviour.
+//!
+//! Only the parser of the verb at hand is built: clap's whole tree costs more than `state` does
+//! (docs/decisions/0002). Engines repeat options, and Go programs write long options with one dash: both
+//! are taken.
+
+pub mod verbs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::error::{Error, Kind, Result};
+
+/// Options before the verb.
+#[derive(Debug, Clone)]
+pub struct Globals {
+    /// Where the containers' folders are.
+    pub root: PathBuf,
+    /// Where errors go besides standard error.
+    pub log: Option<PathBuf>,
+    /// Whether they go there as JSON.
+    pub json: bool,
+    /// Whether debug messages go there too.
+    pub debug: bool,
+}
+
+/// A command line up to the verb.
+#[derive(Debug)]
+pub struct Words {
+    /// Options before the verb.
+    pub globals: Globals,
+    /// The verb, or what stands in its place.
+    pub verb: String,
+    /// What follows.
+    pub rest: Vec<OsString>,
+}
+
+/// `/run/wharf-runtime`, or below XDG_RUNTIME_DIR for an ordinary user.
+fn default_root() -> PathBuf {
+    let user_directory = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match user_directory {
+        Some(directory) if !rustix::process::geteuid().is_root() => directory.join("wharf-runtime"),
+        _ => PathBuf::from("/run/wharf-runtime"),
+    }
+}
+
+/// Splits the command line (without the program's name) at the verb.
+pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Words> {
+    let mut globals = Globals { root: default_root(), log: None, json: false, debug: false };
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy().into_owned();
+        if !text.starts_with('-') {
+            return Ok(Words { globals, verb: text, rest: arguments.collect() });
+        }
+        let name = text.trim_start_matches('-');
+        let (name, mut value) = match name.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (name.to_owned(), None),
+        };
+        let mut needed = || {
+            let next = value.take().or_else(|| arguments.next().map(|v| v.to_string_lossy().into_owned()));
+            next.ok_or_else(|| Error::invalid(format!("flag needs an argument: --{name}")))
+        };
+        match name.as_str() {
+            "root" => globals.root = PathBuf::from(needed()?),
+            "log" => globals.log = Some(PathBuf::from(needed()?)),
+            "log-format" => match needed()?.as_str() {
+                "text" => globals.json = false,
+                "json" => globals.json = true,
+                other => return Err(Error::invalid(format!("--log-format: unknown format {other:?}"))),
+            },
+            "debug" => globals.debug = value.as_deref() != Some("false"),
+            "rootless" => refuse_rootless(&needed()?)?,
+            "systemd-cgroup" if value.as_deref() == Some("false") => {}
+            "systemd-cgroup" => {
+                let message = "--systemd-cgroup: the systemd driver is not supported yet, use cgroupfs";
+                return Err(Error::new(Kind::Unsupported, message));
+            }
+            "version" | "v" => return Ok(Words { globals, verb: "--version".to_owned(), rest: Vec::new() }),
+            "help" | "h" => return Ok(Words { globals, verb: "help".to_owned(), rest: Vec::new() }),
+            _ => return Err(Error::invalid(format!("unknown option {text:?} (see --help)"))),
+        }
+    }
+    Ok(Words { globals, verb: "help".to_owned(), rest: Vec::new() })
+}
+
+/// runc's `--rootless` says whether to go on without cgroups; we never do, so only what means that is taken.
+fn refuse_rootless(value: &str) -> Result<()> {
+    match value {
+        "auto" | "false" => Ok(()),
+        "true" => {
+            Err(Error::new(Kind::Unsupported, "--rootless=true: ignoring cgroup errors is not supported yet"))
+        }
+        other => Err(Error::invalid(format!("--rootless: {other:?} is none of true, false, auto"))),
+    }
+}
+
+/// What parsing a verb's words came to.
+#[derive(Debug)]
+pub enum Parsed<T> {
+    /// The words.
+    Words(T),
+    /// `--help` was asked for; this is the text.
+    Help(String),
+}
+
+/// Parses a verb's words.
+pub fn parse<T: CommandFactory + FromArgMatches>(verb: &str, rest: Vec<OsString>) -> Result<Parsed<T>> {
+    let command = T::command()
+        .no_binary_name(true)
+        .args_override_self(true)
+        .bin_name(format!("wharf-runtime {verb}"))
+        .display_name(verb.to_owned());
+    let rest = with_two_dashes(&command, rest);
+    let matches =
+        command.try_get_matches_from(rest).and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    match matches {
+        Ok(words) => Ok(Parsed::Words(words)),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            Ok(Parsed::Help(error.to_string()))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let missing_value = text.contains("a value is required");
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            // podman and CRI-O probe for this very phrase.
+            let hint = if missing_value { "flag needs an argument: " } else { "" };
+            Err(Error::invalid(format!("{hint}{text}")))
+        }
+    }
+}
+
+/// `-no-subreaper` to `--no-subreaper`, for options that the verb has, up to the first word that is none.
+fn with_two_dashes(command: &clap::Command, rest: Vec<OsString>) -> Vec<OsString> {
+    let is_long = |text: &str| {
+        let name = text.split('=').next().unwrap_or_default();
+        name.len() > 1 && command.get_arguments().any(|argument| argument.get_long() == Some(name))
+    };
+    let mut options_end = false;
+    let fix = |word: OsString| {
+        let text = word.to_str().unwrap_or_default();
+        options_end |= text == "--";
+        match text.strip_prefix('-') {
+            Some(name) if !options_end && !name.starts_with('-') && is_long(name) => {
+                format!("--{name}").into()
+            }
+            _ => word,
+        }
+    };
+    rest.into_iter().map(fix).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Words> {
+        split(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn globals_are_taken_in_every_form_and_repeated() {
+        let words =
+            words("--root /a --root=/b -debug --log-format json --log-format=json --rootless auto state x")
+                .unwrap();
+        assert_eq!(words.globals.root, PathBuf::from("/b"));
+        assert!(words.globals.json && words.globals.debug);
+        assert_eq!((words.verb.as_str(), words.rest.len()), ("state", 1));
+    }
+
+    #[test]
+    fn nothing_is_accepted_and_ignored() {
+        for (line, part) in [
+            ("--systemd-cgroup create x", "not supported yet"),
+            ("--rootless=true create x", "not supported yet"),
+            ("--nope list", "unknown option \"--nope\""),
+            ("--root", "flag needs an argument"),
+        ] {
+            let error = words(line).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_dash_and_repeated_options_are_taken() {
+        let rest = ["-bundle", "/b", "-no-pivot", "--no-pivot", "x"].map(OsString::from).to_vec();
+        let Parsed::Words(create) = parse::<verbs::Create>("create", rest).unwrap() else { panic!() };
+        assert!(create.making.no_pivot);
+        assert_eq!(create.id, "x");
+    }
+
+    #[test]
+    fn exec_options_end_at_the_id() {
+        let rest = ["-t", "x", "ls", "-la", "--user", "y"].map(OsString::from).to_vec();
+        let Parsed::Words(exec) = parse::<verbs::Exec>("exec", rest).unwrap() else { panic!() };
+        assert!(exec.tty && exec.user.is_none());
+        assert_eq!(exec.id_and_command, ["x", "ls", "-la", "--user", "y"]);
+    }
+}

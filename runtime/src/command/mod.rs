@@ -1,0 +1,103 @@
+//! One verb, one file, one short story. This file sends a command line to its verb.
+
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod foreground;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod time;
+
+use std::io::Write;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::cli::verbs;
+use crate::cli::{Globals, Parsed, Words, parse};
+use crate::container::Container;
+use crate::container::record::Record;
+use crate::error::{Error, Result};
+
+const HELP: &str = "\
+OCI runtime: creates and runs containers from bundles
+
+Usage: wharf-runtime [OPTIONS] VERB [ARGUMENTS]
+
+Verbs:
+  create    Create a container         start     Start a created container
+  run       Create, start and wait     exec      Run a process in a container
+  state     Print a container's state  list      List containers
+  kill      Send a signal              delete    Delete a container
+  pause     Freeze all processes       resume    Thaw them
+  ps        List processes             spec      Write a config.json
+  features  Print what is supported    help      Print this
+
+Options:
+  --root DIR             Folder of the containers' state
+  --log FILE             File that errors are appended to
+  --log-format FORMAT    text or json
+  --debug                Debug messages in the log
+  --rootless VALUE       auto or false
+  --version              Print version
+  --help                 Print this; VERB --help for a verb's options
+";
+
+/// Runs a command line. The result is the exit code.
+pub fn dispatch(words: Words) -> Result<i32> {
+    let Words { globals, verb, rest } = words;
+    let g = &globals;
+    match verb.as_str() {
+        "create" => with(&verb, rest, |w: verbs::Create| create::create(g, &w).map(|()| 0)),
+        "start" => with(&verb, rest, |w: verbs::IdOnly| start::start(g, &w.id).map(|()| 0)),
+        "run" => with(&verb, rest, |w: verbs::Run| run::run(g, &w)),
+        "exec" => with(&verb, rest, |w: verbs::Exec| exec::exec(g, &w)),
+        "state" => with(&verb, rest, |w: verbs::IdOnly| state::state(g, &w.id).map(|()| 0)),
+        "list" => with(&verb, rest, |w: verbs::List| list::list(g, &w).map(|()| 0)),
+        "kill" => with(&verb, rest, |w: verbs::Kill| kill::kill(g, &w).map(|()| 0)),
+        "delete" => with(&verb, rest, |w: verbs::Delete| delete::delete(g, &w).map(|()| 0)),
+        "pause" => with(&verb, rest, |w: verbs::IdOnly| pause::pause(g, &w.id).map(|()| 0)),
+        "resume" => with(&verb, rest, |w: verbs::IdOnly| pause::resume(g, &w.id).map(|()| 0)),
+        "ps" => with(&verb, rest, |w: verbs::Ps| ps::ps(g, &w).map(|()| 0)),
+        "spec" => with(&verb, rest, |w: verbs::SpecWords| spec::spec(&w).map(|()| 0)),
+        "features" => with(&verb, rest, |_: verbs::Nothing| features::features().map(|()| 0)),
+        "--version" => features::version().map(|()| 0),
+        "help" => Ok(write!(output(), "{HELP}").map(|()| 0)?),
+        other => Err(Error::invalid(format!("unknown verb {other:?} (see wharf-runtime --help)"))),
+    }
+}
+
+fn with<T: CommandFactory + FromArgMatches>(
+    verb: &str,
+    rest: Vec<std::ffi::OsString>,
+    run: impl FnOnce(T) -> Result<i32>,
+) -> Result<i32> {
+    match parse::<T>(verb, rest)? {
+        Parsed::Words(words) => run(words),
+        Parsed::Help(text) => Ok(write!(output(), "{text}").map(|()| 0)?),
+    }
+}
+
+/// Standard output, locked.
+pub fn output() -> impl Write {
+    std::io::stdout().lock()
+}
+
+/// A container that must be there, and its record.
+pub fn open(globals: &Globals, id: &str) -> Result<(Container, Record)> {
+    let container = Container::open(&globals.root, &id.parse()?)?;
+    let record = container.load()?;
+    Ok((container, record))
+}
+
+/// Prints a document as runc does: indented, with a newline.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::invalid(e.to_string()))?;
+    Ok(writeln!(output(), "{text}")?)
+}

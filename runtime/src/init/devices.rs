@@ -1,0 +1,106 @@
+//! /dev: the nodes, and the links that programs expect there (config-linux.md, "Default Devices";
+//! runtime-linux.md, "Dev symbolic links").
+//!
+//! Everything is made relative to a directory opened below the root, so that a /dev that the image made a
+//! link is followed inside the root at most (CVE-2026-41579).
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::rootfs::move_onto;
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::sources::Sources;
+use crate::plan::Plan;
+use crate::plan::devices::Node;
+use crate::plan::mounts::What;
+use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::path::{chmod, create_file_in_root, parent_in_root};
+
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Makes all nodes and links, unless the container's /dev is the host's own, bound: that is left alone.
+pub fn create(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
+    let bound = |what: &What| matches!(what, What::Bind { .. });
+    if plan.mounts.iter().any(|step| bound(&step.what) && step.destination == Path::new("/dev")) {
+        return Ok(());
+    }
+    for (node, host) in plan.devices.iter().zip(&sources.devices) {
+        let result = match host {
+            Some(host) => bind_node(root, node, host),
+            None => make_node(root, node),
+        };
+        result.with_context(|| node.path.display().to_string())?;
+    }
+    for (path, target) in LINKS {
+        link(root, path, target).context(path)?;
+    }
+    make_ptmx(root).context("/dev/ptmx")
+}
+
+fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
+    let (parent, name) = parent_in_root(root, &node.path)?;
+    let kind = FileType::from_raw_mode(node.file_type);
+    let device = rustix::fs::makedev(node.device.0, node.device.1);
+    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            // The specification wants an error when something else is there, and none when it is the same.
+            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let same = FileType::from_raw_mode(stat.st_mode) == kind
+                && (kind == FileType::Fifo || stat.st_rdev == device);
+            if !same {
+                return Err(Error::new(Kind::AlreadyExists, "something else is there already"));
+            }
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    // The umask does not apply, and the owner may be one of the container's.
+    let (uid, gid) = (Uid::from_raw(node.owner.0), Gid::from_raw(node.owner.1));
+    rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    let opened =
+        rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    chmod(&opened, node.mode)?;
+    Ok(())
+}
+
+/// In a user namespace nodes can't be made: the host's are bound, as mounts that give no more than the node.
+fn bind_node(root: &OwnedFd, node: &Node, host: &OwnedFd) -> Result<()> {
+    use std::os::fd::AsFd as _;
+    let stat = rustix::fs::fstat(host)?;
+    if stat.st_rdev != rustix::fs::makedev(node.device.0, node.device.1) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "the host has another device there, and in a user namespace none can be made",
+        ));
+    }
+    let onto = create_file_in_root(root, &node.path)?;
+    let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    mount_setattr(host.as_fd(), false, MountAttr { set, ..Default::default() })?;
+    Ok(move_onto(host, &onto)?)
+}
+
+fn link(root: &OwnedFd, path: &str, target: &str) -> Result<()> {
+    let (parent, name) = parent_in_root(root, Path::new(path))?;
+    match rustix::fs::symlinkat(target, &parent, name) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// `/dev/ptmx` is the container's own `pts/ptmx`, whatever the image had there.
+fn make_ptmx(root: &OwnedFd) -> Result<()> {
+    let (parent, name) = parent_in_root(root, Path::new("/dev/ptmx"))?;
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(rustix::fs::symlinkat("pts/ptmx", &parent, name)?)
+}

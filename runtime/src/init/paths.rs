@@ -1,0 +1,134 @@
+//! Paths hidden and paths made read-only (config-linux.md, "Masked Paths", "Readonly Paths"), kernel
+//! parameters, and the copying of a directory into the tmpfs that covers it.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use super::mounts::create_filesystem;
+use super::{procfs, rootfs::move_onto};
+use crate::error::{Context, Error, Result};
+use crate::launch::sources::Sources;
+use crate::plan::Plan;
+use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::path::{chmod, open_in_root};
+
+/// Hides the masked paths and makes the others read-only. What is not there needs neither.
+pub fn protect(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
+    for path in &plan.readonly_paths {
+        make_read_only(root, path).with_context(|| format!("make {} read-only", path.display()))?;
+    }
+    let mut null_is_used = false;
+    for path in &plan.masked_paths {
+        let context = || format!("mask {}", path.display());
+        null_is_used |= mask(root, path, &sources.null, null_is_used).with_context(context)?;
+    }
+    Ok(())
+}
+
+fn open_if_there(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
+    match open_in_root(root, path, OFlags::PATH) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn make_read_only(root: &OwnedFd, path: &Path) -> Result<()> {
+    let Some(target) = open_if_there(root, path)? else { return Ok(()) };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(target.as_fd(), "", flags)?;
+    let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    mount_setattr(tree.as_fd(), true, change)?;
+    Ok(move_onto(&tree, &target)?)
+}
+
+/// A file becomes the null device, a directory an empty one. The null device is the host's, proved to be it:
+/// the container's may be anything (CVE-2025-31133). Its mount can be attached once; from then on it is one
+/// of ours, and copies are made of it. Returns whether it was needed.
+fn mask(root: &OwnedFd, path: &Path, null: &OwnedFd, null_is_used: bool) -> Result<bool> {
+    let Some(target) = open_if_there(root, path)? else { return Ok(false) };
+    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+    if is_directory {
+        let tmpfs = create_filesystem("tmpfs", "tmpfs", &[("ro".to_owned(), None)])?;
+        let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+        mount_setattr(tmpfs.as_fd(), false, change)?;
+        move_onto(&tmpfs, &target)?;
+    } else if null_is_used {
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        move_onto(&rustix::mount::open_tree(null.as_fd(), "", flags)?, &target)?;
+    } else {
+        move_onto(null, &target)?;
+    }
+    Ok(!is_directory)
+}
+
+/// Writes kernel parameters through the private procfs.
+pub fn write_sysctl(proc: &OwnedFd, parameters: &[(PathBuf, String)]) -> Result<()> {
+    for (path, value) in parameters {
+        let context = || format!("linux.sysctl: write {value:?} to {}", path.display());
+        let file =
+            procfs::open_file(proc, &Path::new("sys").join(path), OFlags::WRONLY).with_context(context)?;
+        File::from(file).write_all(value.as_bytes()).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// Copies what `from` holds into the root of the detached mount `to`: `tmpcopyup`. Sockets are left out.
+pub fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    for entry in Dir::read_from(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let context = || name.to_string_lossy().into_owned();
+        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?;
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        let plain = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                rustix::fs::mkdirat(to, name, mode).with_context(context)?;
+                let open =
+                    |at: &OwnedFd| rustix::fs::openat(at, name, plain | OFlags::DIRECTORY, Mode::empty());
+                copy_tree(&open(from)?, &open(to)?).with_context(context)?;
+            }
+            FileType::RegularFile => {
+                let mut source =
+                    File::from(rustix::fs::openat(from, name, plain | OFlags::NONBLOCK, Mode::empty())?);
+                let flags = plain | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+                let mut target = File::from(rustix::fs::openat(to, name, flags, mode)?);
+                std::io::copy(&mut source, &mut target).with_context(context)?;
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(from, name, Vec::new())?;
+                rustix::fs::symlinkat(&target, to, name).with_context(context)?;
+            }
+            FileType::Socket => continue,
+            kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).with_context(context)?,
+        }
+        copy_owner(to, name, &stat).map_err(Error::from).with_context(context)?;
+    }
+    Ok(())
+}
+
+fn copy_owner(to: &OwnedFd, name: &std::ffi::CStr, stat: &rustix::fs::Stat) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Ok(());
+    }
+    // chown takes set-user-ID away, and mkdir and open obey the umask.
+    let file =
+        rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    chmod(&file, stat.st_mode & 0o7777)
+}

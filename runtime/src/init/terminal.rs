@@ -1,0 +1,74 @@
+//! The container's terminal: made in its own devpts, its leader sent out, its follower the standard streams.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::mount::OpenTreeFlags;
+use rustix::termios::Winsize;
+
+use super::rootfs::move_onto;
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::console::send_leader;
+use crate::sys::path::{create_file_in_root, open_in_root};
+use crate::sys::terminal::open_follower;
+
+/// linux/magic.h
+const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+
+/// Makes the container's first terminal, which is its /dev/console too.
+pub fn attach(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) -> Result<()> {
+    let follower = attach_plain(root, size, socket)?;
+    bind_console(root, &follower).context("mount /dev/console")
+}
+
+/// Makes a terminal, sends its leader over `socket`, and makes its follower controlling terminal and standard
+/// streams.
+pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) -> Result<OwnedFd> {
+    let leader = open_in_root(root, Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+        .context("open /dev/pts/ptmx: is devpts mounted there?")?;
+    // The image could have put anything there (CVE-2025-52565).
+    if rustix::fs::fstatfs(&leader)?.f_type as i64 != DEVPTS_SUPER_MAGIC {
+        return Err(Error::new(Kind::System, "/dev/pts/ptmx is not of a devpts"));
+    }
+    let follower = open_follower(&leader).context("open the terminal")?;
+    if let Some((rows, columns)) = size {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&leader, size).context("set terminal size")?;
+    }
+    send_leader(socket, &leader)?;
+    rustix::process::ioctl_tiocsctty(&follower).context("take controlling terminal")?;
+    rustix::stdio::dup2_stdin(&follower)?;
+    rustix::stdio::dup2_stdout(&follower)?;
+    rustix::stdio::dup2_stderr(&follower)?;
+    Ok(follower)
+}
+
+fn bind_console(root: &OwnedFd, follower: &OwnedFd) -> Result<()> {
+    let onto = create_file_in_root(root, Path::new("/dev/console"))?;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(follower.as_fd(), "", flags)?;
+    Ok(move_onto(&mount, &onto)?)
+}
+
+/// The standard streams belong to the program's user, so that it can open them again by name (/dev/stdout).
+/// Only terminals and pipes of the container: a file or device of the host keeps its owner.
+pub fn give_streams_to(uid: u32, gid: u32) -> Result<()> {
+    use rustix::fs::{FileType, Gid, Uid};
+    let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for stream in [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()] {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_null = kind == FileType::CharacterDevice && !rustix::termios::isatty(stream);
+        if is_null || kind == FileType::RegularFile || stat.st_uid == uid {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+            // In a user namespace the stream's owner may have no id here; a read-only or socket stream can't.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {}
+            Err(errno) => return Err(errno).context("give the standard streams to the user"),
+        }
+    }
+    Ok(())
+}
