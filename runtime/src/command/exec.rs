@@ -116,11 +116,13 @@ fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
         let (uid, gid) = parse_user(user)?;
         process.user = User { uid, gid: gid.unwrap_or(0), ..process.user };
     }
-    let sets = process.capabilities.get_or_insert_default();
-    for capability in &words.cap {
-        // Not inheritable and not ambient: those would hand it to files and children unasked (CVE-2022-29162).
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-            set.push(capability.clone());
+    // Without sets in the config the process keeps all that the runtime has, and there is nothing to add.
+    if let Some(sets) = &mut process.capabilities {
+        for capability in &words.cap {
+            // Not inheritable and not ambient: those would hand it on to files unasked (CVE-2022-29162).
+            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+                set.push(capability.clone());
+            }
         }
     }
     Ok(process)

@@ -50,6 +50,8 @@ pub fn run(given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     identity::become_user(process)?;
     payload::enter_cwd(&cwd, process)?;
     program.find()?;
+    // A detached process outlives the runtime; until here it would only be litter.
+    namespaces::live_without_parent()?;
     if process.no_new_privileges {
         super::load_filter(given.seccomp)?;
     }

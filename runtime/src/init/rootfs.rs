@@ -48,6 +48,7 @@ fn make_parent_private(rootfs: &Path) -> Result<()> {
 
 /// Makes `root` the root directory and lets go of the host's mounts.
 pub fn switch_to(root: &OwnedFd, no_pivot: bool) -> Result<()> {
+    let old = open_current()?;
     rustix::process::fchdir(root).context("enter the root file system")?;
     if no_pivot {
         rustix::mount::mount_move(".", "/").context("move the root file system to /")?;
@@ -55,7 +56,8 @@ pub fn switch_to(root: &OwnedFd, no_pivot: bool) -> Result<()> {
     } else {
         nix::unistd::pivot_root(".", ".").context("pivot root")?;
         // The old root now lies on top of the new one: take it off, with all below it. Made a slave first, so
-        // that the unmounting is not propagated to the host.
+        // that the unmounting is not propagated to the host. By its descriptor: a path would find the new one.
+        rustix::process::fchdir(&old).context("enter the old root")?;
         let down = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         rustix::mount::mount_change(".", down).context("cut the old root off the host")?;
         rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;

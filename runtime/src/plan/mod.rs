@@ -103,7 +103,8 @@ impl Plan {
                 "linux.namespaces: a container without a mount namespace of its own is not supported yet",
             ));
         }
-        if !(self.hostname.is_empty() && self.domainname.is_empty()) && !own(libc::CLONE_NEWUTS) {
+        let named = !self.hostname.is_empty() || !self.domainname.is_empty();
+        if named && !own(libc::CLONE_NEWUTS) {
             return Err(Error::invalid("hostname: needs a UTS namespace of the container's own"));
         }
         check_hooks(&self.hooks)

@@ -1,2 +1,0 @@
-//! The in-container probe.
-fn main() {}

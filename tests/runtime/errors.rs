@@ -1,0 +1,110 @@
+//! Wrong input: each error names the thing and the cause, and nothing is left behind.
+
+use serde_json::{Value, json};
+use wharf_tests::{Sandbox, is_ours};
+
+#[test]
+fn missing_broken_and_empty_configs_are_named() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let path = sandbox.bundle().join("config.json");
+    std::fs::remove_file(&path).unwrap();
+    sandbox.create().fails(1, &["config.json", "not found"]);
+    if !is_ours() {
+        return;
+    }
+    sandbox.write_config("{\n  \"ociVersion\": oops");
+    sandbox.create().fails(1, &["config.json", "line 2 column 17"]);
+    sandbox.write_config("null");
+    sandbox.create().fails(1, &["config cannot be null"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn bad_values_are_refused_by_name_and_leave_nothing() {
+    if !is_ours() {
+        return;
+    }
+    type Change = fn(&mut Value);
+    let cases: [(Change, &[&str]); 12] = [
+        (|c| c["root"]["path"] = json!("nosuch"), &["root.path", "nosuch", "no such file or directory"]),
+        (|c| c["process"]["args"] = json!(["nosuch"]), &["\"nosuch\"", "executable file not found in $PATH"]),
+        (|c| c["process"]["args"] = json!(["/etc"]), &["/etc", "is a directory"]),
+        (|c| c["process"]["args"] = json!(["/etc/passwd"]), &["/etc/passwd", "permission denied"]),
+        (|c| c["process"]["args"] = json!([]), &["process.args"]),
+        (|c| c["process"]["cwd"] = json!("rel"), &["process.cwd", "not an absolute path"]),
+        (
+            |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}]),
+            &["process.rlimits[0].type", "RLIMIT_X"],
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/m", "source": "/tmp", "options": ["bind", "nope"]}),
+            &["mounts[0].options", "\"nope\""],
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/m", "source": "/nosuch", "options": ["bind"]}),
+            &["/nosuch", "no such file or directory"],
+        ),
+        (|c| c["hooks"] = json!({"poststop": [{"path": "rel"}]}), &["hooks.poststop[0].path"]),
+        (
+            |c| c["linux"]["seccomp"] = json!({"defaultAction": "X"}),
+            &["linux.seccomp.defaultAction", "\"X\""],
+        ),
+        (|c| c["process"]["apparmorProfile"] = json!("x"), &["process.apparmorProfile", "not supported yet"]),
+    ];
+    for (change, parts) in cases {
+        let sandbox = Sandbox::shell("true", change);
+        sandbox.create().fails(1, parts);
+        sandbox.assert_nothing_left();
+    }
+}
+
+#[test]
+fn taken_and_malformed_ids_are_refused() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.create().ok();
+    sandbox.create().fails(1, &["container with given ID already exists"]);
+    assert_eq!(sandbox.state()["status"], "created");
+    let bundle = sandbox.bundle().to_str().unwrap().to_owned();
+    for id in ["..", ".", "a b", "../x", "a\n"] {
+        let said = sandbox.verb(&["create", "--bundle", &bundle, id]);
+        assert_eq!(said.code, 1, "{id:?}: {said:?}");
+    }
+}
+
+/// containerd reads the last record of level error; podman takes the whole file as one document.
+#[test]
+fn json_log_holds_one_record_for_a_failure_and_none_for_a_success() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let log = sandbox.bundle().join("log.json");
+    let with_log = ["--log", log.to_str().unwrap(), "--log-format", "json", "--log-format=json"];
+    let verb = |words: &[&str]| sandbox.verb(&[&with_log[..], words].concat());
+    verb(&["list"]).ok();
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
+    assert_eq!(verb(&["state", "nosuch"]).code, 1);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["level"], "error");
+    assert!(record["msg"].as_str().unwrap().contains("container does not exist"), "{text}");
+    assert!(record["time"].as_str().unwrap().contains('T'));
+}
+
+#[test]
+fn missing_option_value_says_so_in_the_words_that_engines_search_for() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    sandbox.verb(&["create", "--bundle"]).fails(1, &["flag needs an argument"]);
+}
+
+#[test]
+fn features_and_version_are_what_engines_parse() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let version = sandbox.verb(&["--version"]).ok();
+    assert!(
+        version.lines().next().unwrap().contains(" version ") && version.contains("spec: 1."),
+        "{version}"
+    );
+    if is_ours() {
+        let features: Value = serde_json::from_str(&sandbox.verb(&["features"]).ok()).unwrap();
+        assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")));
+        assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+    }
+}

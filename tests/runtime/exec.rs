@@ -1,0 +1,72 @@
+//! exec: a further process.
+
+use serde_json::json;
+use wharf_tests::{Sandbox, wait_until};
+
+#[test]
+fn exec_is_in_all_namespaces_and_gives_its_exit_code() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let links = "for n in pid mnt ipc uts net; do readlink /proc/self/ns/$n; readlink /proc/1/ns/$n; done | sort | uniq -c | grep -vc ' 2 '";
+    assert_eq!(sandbox.exec(links).out, "0\n");
+    assert_eq!(sandbox.exec("exit 7").code, 7);
+    assert_eq!(sandbox.exec("kill -15 $$").code, 143);
+    sandbox
+        .verb(&["exec", &sandbox.id, "nosuch"])
+        .fails(255, &["nosuch", "executable file not found in $PATH"]);
+}
+
+#[test]
+fn exec_takes_user_env_and_cwd() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let arguments = [
+        "exec",
+        "--user",
+        "1000:5",
+        "--env",
+        "A=b",
+        "--cwd",
+        "/tmp",
+        &sandbox.id,
+        "sh",
+        "-c",
+        "id -u; id -g; echo $A; pwd",
+    ];
+    assert_eq!(sandbox.verb(&arguments).ok(), "1000\n5\nb\n/tmp\n");
+    sandbox.verb(&["exec", "--user", "4294967296", &sandbox.id, "id"]).fails(255, &["--user"]);
+}
+
+#[test]
+fn detached_exec_outlives_the_runtime() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let file = sandbox.bundle().join("exec.pid");
+    sandbox.verb(&["exec", "-d", "--pid-file", file.to_str().unwrap(), &sandbox.id, "sleep", "999"]).ok();
+    let pid = std::fs::read_to_string(file).unwrap();
+    let command_line = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    assert_eq!(command_line(), "sleep\u{0}999\u{0}");
+    sandbox.verb(&["kill", &sandbox.id, "KILL"]).ok();
+    wait_until("the end of the exec'd process", || command_line().is_empty());
+}
+
+#[test]
+fn process_file_is_taken_whole() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let process = json!({"args": ["sh", "-c", "id -u; pwd; env"], "cwd": "/tmp", "env": ["X=1", "PATH=/bin"], "user": {"uid": 7, "gid": 7}});
+    let file = sandbox.bundle().join("process.json");
+    std::fs::write(&file, process.to_string()).unwrap();
+    let out = sandbox.verb(&["exec", "--process", file.to_str().unwrap(), &sandbox.id]).ok();
+    assert!(out.starts_with("7\n/tmp\n") && out.contains("X=1"), "{out}");
+}
+
+/// A filter must bind every process of the container, not only its first.
+#[test]
+fn execd_process_has_the_containers_filter() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |c| {
+        c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chroot"], "action": "SCMP_ACT_ERRNO"}]});
+    });
+    sandbox.start();
+    assert_eq!(sandbox.exec("grep Seccomp: /proc/self/status").ok(), "Seccomp:\t2\n");
+}
