@@ -117,7 +117,8 @@ fn podman_runs_on_it() {
         "echo logged; exec sleep 1000",
     ])
     .ok();
-    assert_eq!(podman(&["exec", "box", "sh", "-c", "echo in; exit 4"]).code, 4);
+    let exec = podman(&["exec", "box", "sh", "-c", "echo in; exit 4"]);
+    assert_eq!((exec.code, exec.out.as_str()), (4, "in\n"), "{exec:?}");
     wait_until("the log", || podman(&["logs", "box"]).out == "logged\n");
     podman(&["stop", "-t", "0", "box"]).ok();
     podman(&["rm", "box"]).ok();

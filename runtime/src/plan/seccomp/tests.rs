@@ -65,7 +65,8 @@ fn x32_numbers_are_killed_unless_x32_is_named() {
 #[test]
 fn every_operator_compares_all_64_bits() {
     let big = 0x1_0000_0005u64;
-    let cases: [(&str, fn(u64, u64) -> bool); 6] = [
+    type Holds = fn(u64, u64) -> bool;
+    let cases: [(&str, Holds); 6] = [
         ("EQ", |a, b| a == b),
         ("NE", |a, b| a != b),
         ("GT", |a, b| a > b),
