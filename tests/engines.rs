@@ -108,7 +108,7 @@ fn podman_runs_on_it() {
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "--network",
         "none",
         IMAGE,
