@@ -207,8 +207,5 @@ fn say(line: &str) -> Result<()> {
 
 fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out = stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::from(error))
-        .context("write to stdout")
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Error::from).context("write to stdout")
 }

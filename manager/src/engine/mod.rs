@@ -49,7 +49,7 @@ impl Connection {
     /// Waits for one frame; `None` if the shim is gone.
     pub fn receive(&mut self) -> Result<Option<Frame>> {
         loop {
-            if let Some(frame) = self.decoder.next()? {
+            if let Some(frame) = self.decoder.take_frame()? {
                 return Ok(Some(frame));
             }
             if !self.fill()? {
@@ -60,7 +60,7 @@ impl Connection {
 
     /// The next frame that has already arrived whole.
     pub fn buffered(&mut self) -> Result<Option<Frame>> {
-        self.decoder.next()
+        self.decoder.take_frame()
     }
 
     /// Reads once. False at the end.

@@ -81,7 +81,7 @@ fn read_members(paths: &Paths, reader: impl Read) -> Result<Members> {
 fn unnamed(paths: &Paths) -> Result<File> {
     use rustix::fs::{CWD, Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, &paths.temporary(), flags, Mode::RUSR | Mode::WUSR);
+    let file = rustix::fs::openat(CWD, paths.temporary(), flags, Mode::RUSR | Mode::WUSR);
     Ok(file.context("create temporary file")?.into())
 }
 

@@ -204,7 +204,8 @@ impl ImageStore {
         self.change(|entries| {
             entries.retain(|(digest, name)| {
                 let same_name = name.is_some() && name.as_ref() == reference;
-                !same_name && !(digest == manifest && name.is_none())
+                let nameless = digest == manifest && name.is_none();
+                !same_name && !nameless
             });
             if reference.is_some() || entries.iter().all(|(digest, _)| digest != manifest) {
                 entries.push((manifest.clone(), reference.cloned()));

@@ -144,7 +144,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if there is one; an error for what is no frame.
-    pub fn next(&mut self) -> Result<Option<Frame>> {
+    pub fn take_frame(&mut self) -> Result<Option<Frame>> {
         let [kind, a, b, c, d, rest @ ..] = self.buffer.as_slice() else { return Ok(None) };
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         let malformed = || Error::new(Kind::System, "control socket: malformed frame");
@@ -176,7 +176,7 @@ mod tests {
         let mut decoded = Vec::new();
         for byte in bytes {
             decoder.feed(&[byte]);
-            decoded.extend(decoder.next().unwrap());
+            decoded.extend(decoder.take_frame().unwrap());
         }
         assert_eq!(decoded, frames);
     }
@@ -186,7 +186,7 @@ mod tests {
         for bytes in [[b'O', 255, 255, 255, 255], [b'?', 0, 0, 0, 0]] {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
-            assert!(decoder.next().is_err());
+            assert!(decoder.take_frame().is_err());
         }
     }
 }

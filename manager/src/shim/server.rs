@@ -149,7 +149,10 @@ impl<'a> Server<'a> {
             for (source, events) in self.wait(signals)? {
                 self.act(source, events, signals)?;
             }
-            self.clients.retain(|client| !client.gone && !(client.closing && client.backlog.is_empty()));
+            self.clients.retain(|client| {
+                let done = client.closing && client.backlog.is_empty();
+                !client.gone && !done
+            });
         }
         self.drain(MAIN);
         let rest: Vec<u32> = self.sessions.keys().copied().collect();
@@ -302,7 +305,7 @@ impl<'a> Server<'a> {
         client.read();
         loop {
             let Some(client) = self.clients.get_mut(index) else { return };
-            match client.decoder.next() {
+            match client.decoder.take_frame() {
                 Ok(Some(frame)) => self.obey(index, frame),
                 Ok(None) => break,
                 Err(error) => {

@@ -31,7 +31,8 @@ pub(crate) fn assemble(maps: &[(Arch, BTreeMap<u32, Answer>)], default: u32) -> 
                 }
             }
         }
-        let section = search(&ranges(&map, *arch, default));
+        let x32_is_refused = maps.iter().all(|(arch, _)| *arch != Arch::X32);
+        let section = search(&ranges(&map, *arch, default, x32_is_refused));
         code.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: arch.audit() });
         code.push(instruction(JUMP, section.len() as u32 + 1));
         code.push(instruction(LOAD, NUMBER));
@@ -43,7 +44,7 @@ pub(crate) fn assemble(maps: &[(Arch, BTreeMap<u32, Answer>)], default: u32) -> 
 
 /// Where each range starts and what it gets. A number with an answer is a range of one; what is between is
 /// `default`, but behind the markers for new calls and for x32, which reach to the next range.
-fn ranges(map: &BTreeMap<u32, Answer>, arch: Arch, default: u32) -> Vec<(u32, Answer)> {
+fn ranges(map: &BTreeMap<u32, Answer>, arch: Arch, default: u32, x32_is_refused: bool) -> Vec<(u32, Answer)> {
     let plain = |otherwise| Answer { alternatives: Vec::new(), otherwise };
     let mut result: Vec<(u32, Answer)> = vec![(0, plain(default))];
     let mut push = |start: u32, answer: Answer| {
@@ -62,7 +63,8 @@ fn ranges(map: &BTreeMap<u32, Answer>, arch: Arch, default: u32) -> Vec<(u32, An
             (arch.number_after_last(), map.contains_key(&arch.number_after_last()))
         };
         let last_before_end = map.range(..end).next_back().map(|(last, _)| *last);
-        has_marker && (number == end || last_before_end == Some(number)) || number == X32_BIT
+        has_marker && (number == end || last_before_end == Some(number))
+            || (x32_is_refused && number == X32_BIT)
     };
     for (number, answer) in map {
         push(*number, answer.clone());
