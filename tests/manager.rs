@@ -379,3 +379,62 @@ fn wrong_words_are_named() {
     place.wharf(&["rmi", "nosuch"]).fails(125, &["No such image: nosuch"]);
     place.assert_no_container_left();
 }
+
+/// Real input: a Debian root becomes an image, goes through a registry, and is a Debian again.
+#[test]
+fn debian_runs_and_reaches_its_mirror_over_the_hosts_network() {
+    let (place, registry, made) = (Place::empty(), Registry::start(), TempDir::new().unwrap());
+    let (root, archive) = (made.path().join("root"), made.path().join("debian.tar"));
+    let mut command = Command::new("mmdebstrap");
+    let said: Said = command
+        .args(["--quiet", "--variant=minbase", "--include=apt", "bookworm"])
+        .arg(&root)
+        .output()
+        .unwrap()
+        .into();
+    said.ok();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/make-image");
+    assert!(
+        Command::new(script).arg(&archive).arg("localhost/debian:12").arg(&root).status().unwrap().success()
+    );
+    registry.push(&format!("docker-archive:{}", archive.display()), "debian:12", &[]);
+    let name = format!("{}/debian:12", registry.host);
+    place.wharf(&["pull", &name]).ok();
+    let script =
+        ". /etc/os-release; echo $PRETTY_NAME; id -un; dpkg -l | wc -l; stat -c %a /usr/bin/passwd /tmp";
+    let out = place.wharf(&["run", "--rm", &name, "sh", "-c", script]).ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("Debian GNU/Linux 12") && lines[1] == "root", "{out}");
+    assert!(lines[2].parse::<u32>().unwrap() > 50 && lines[3..] == ["4755", "1777"], "{out}");
+    // The host's own sources, because the host may reach Debian through a mirror alone.
+    let update =
+        ["run", "--rm", "--network", "host", "-v", "/etc/apt:/etc/apt:ro", &name, "apt-get", "-qq", "update"];
+    place.wharf(&update).ok();
+    place.assert_no_container_left();
+}
+
+#[test]
+fn control_c_in_a_terminal_reaches_the_program() {
+    let place = Place::with_image();
+    let wharf = target_folder().join("wharf");
+    let line = format!(
+        "{} run --rm -it {IMAGE} sh -c 'trap \"echo interrupted; exit 33\" INT; echo ready; while :; do sleep 0.05; done'",
+        wharf.display()
+    );
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.env("WHARF_DATA_ROOT", place.path("data")).env("WHARF_RUN_ROOT", place.path("run"));
+    let mut child = command.spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = String::new();
+    let mut buffer = [0; 256];
+    while !seen.contains("ready") {
+        let length = output.read(&mut buffer).unwrap();
+        assert!(length > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    input.write_all(&[3]).unwrap(); // ^C, which is a signal only because the container has a terminal
+    output.read_to_string(&mut seen).unwrap();
+    assert!(seen.contains("interrupted"), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(33));
+}

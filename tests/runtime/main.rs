@@ -10,5 +10,6 @@ mod hooks;
 mod lifecycle;
 mod process;
 mod resources;
+mod same_view;
 mod seccomp;
 mod users;

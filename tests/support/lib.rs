@@ -156,7 +156,12 @@ impl Sandbox {
 
     /// The runtime with `--root`.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(runtime_path());
+        self.command_of(&runtime_path())
+    }
+
+    /// Another runtime with the same `--root`.
+    pub fn command_of(&self, runtime: &Path) -> Command {
+        let mut command = Command::new(runtime);
         command.arg("--root").arg(self.root()).stdin(Stdio::null());
         command
     }

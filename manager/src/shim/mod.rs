@@ -2,6 +2,7 @@
 //! stdio, the log and the exit code, and needs nobody: the command that started it may be gone.
 //! One thread, one poll loop; whatever could block is asked first whether it would.
 
+mod client;
 pub mod control;
 pub mod exit;
 pub mod log;

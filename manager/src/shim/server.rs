@@ -2,8 +2,8 @@
 //! client can hold up the container: what it does not read in time is buffered up to a bound, and
 //! beyond that it is told that it was dropped.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{ErrorKind, Read, Write};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -11,7 +11,8 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::control::{Decoder, ExecRequest, Frame};
+use super::client::Client;
+use super::control::{ExecRequest, Frame};
 use super::log::Stream;
 use super::session::{Session, Stage, Starting};
 use super::stdio::{self, Console, Ends};
@@ -22,30 +23,11 @@ use crate::container::store::{Container, write_atomically};
 use crate::error::{Context, Error, Kind, Result};
 use crate::runtime::Runtime;
 
-/// Output that a client has not read yet.
-const MAX_BACKLOG: usize = 16 << 20;
 /// The session of the container itself.
 const MAIN: u32 = 0;
 
 /// A wait status as code and signal.
 type Ended = (i32, Option<i32>);
-
-#[derive(Debug)]
-struct Client {
-    stream: UnixStream,
-    decoder: Decoder,
-    backlog: VecDeque<u8>,
-    /// Whose streams it follows.
-    session: Option<u32>,
-    feeds: bool,
-    /// The end of its input ends the process's.
-    ends_input: bool,
-    /// Closed as soon as its backlog is written.
-    closing: bool,
-    /// It read too slowly and gets no more output.
-    dropped: bool,
-    gone: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Server<'a> {
@@ -432,63 +414,4 @@ fn claim(starting: Starting, ended: Ended, runtime: &Runtime, ends: &mut Ends) -
         }
     }
     Ok(pid)
-}
-
-impl Client {
-    fn new(stream: UnixStream) -> Result<Self> {
-        stream.set_nonblocking(true).context("make a client's socket non-blocking")?;
-        let (decoder, backlog) = (Decoder::default(), VecDeque::new());
-        Ok(Self {
-            stream,
-            decoder,
-            backlog,
-            session: None,
-            feeds: false,
-            ends_input: false,
-            closing: false,
-            dropped: false,
-            gone: false,
-        })
-    }
-
-    fn send(&mut self, frame: &Frame) {
-        if self.closing || self.gone {
-            return;
-        }
-        if matches!(frame, Frame::Stdout(_) | Frame::Stderr(_)) {
-            if !self.dropped && self.backlog.len() > MAX_BACKLOG {
-                self.dropped = true;
-                self.backlog.extend(Frame::Dropped.encode());
-            }
-            if self.dropped {
-                return;
-            }
-        }
-        self.backlog.extend(frame.encode());
-        self.write();
-    }
-
-    fn write(&mut self) {
-        while let (head @ [_, ..], _) = self.backlog.as_slices() {
-            match self.stream.write(head) {
-                Ok(count) => drop(self.backlog.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.gone = true;
-                    return self.backlog.clear();
-                }
-            }
-        }
-    }
-
-    fn read(&mut self) {
-        let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => self.gone = true,
-            Ok(count) => self.decoder.feed(buffer.get(..count).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.gone = true,
-        }
-    }
 }

@@ -142,10 +142,14 @@ pub fn take_received(fd: i32) -> OwnedFd {
 /// Gives every signal its default action and blocks none: a program must not find what the runtime, its
 /// language's start-up code or its caller had set (SIGPIPE ignored, for one).
 pub fn reset_signals() -> Result<()> {
+    // The kernel's own call, because the C library's refuses 32 and 33, which its posix_spawn leaves ignored.
+    let default = [0u64; 4]; // handler SIG_DFL, no flags, no restorer, empty mask
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours. The few numbers that can't be set (SIGKILL, SIGSTOP and those
-        // the C library keeps) only answer with an error.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: SIG_DFL runs no code of ours, and the array is as long as the kernel's struct with its mask
+        // of 8 bytes. SIGKILL and SIGSTOP, which can't be set, only answer with an error.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8)
+        };
     }
     nix::sys::signal::SigSet::empty()
         .thread_set_mask()

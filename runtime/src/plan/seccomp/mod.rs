@@ -36,6 +36,15 @@ pub struct Program {
     pub flags: u32,
 }
 
+/// The answers of one architecture.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    /// By system call number; numbers in between get the default.
+    pub(crate) answers: BTreeMap<u32, Answer>,
+    /// From this number on, above all others, calls are newer than the profile and get ENOSYS.
+    pub(crate) newer_from: Option<u32>,
+}
+
 /// What one system call number gets: the first alternative whose conditions all hold, else `otherwise`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -46,15 +55,15 @@ pub(crate) struct Answer {
 const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_LOG: u32 = 0x7ffc_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
+const RET_TRACE: u32 = 0x7ff0_0000;
 const EPERM: u32 = libc::EPERM as u32;
 const ENOSYS: u32 = libc::ENOSYS as u32;
 
 /// Compiles the filter.
 pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
     let default = action("linux.seccomp.defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
-    if !seccomp.listener_path.is_empty() || !seccomp.listener_metadata.is_empty() {
-        let message = "linux.seccomp.listenerPath: notification of a supervisor is not supported yet";
-        return Err(Error::new(Kind::Unsupported, message));
+    if !seccomp.listener_metadata.is_empty() && seccomp.listener_path.is_empty() {
+        return Err(Error::invalid("linux.seccomp.listenerMetadata: needs a listenerPath"));
     }
     let mut architectures = vec![Arch::NATIVE];
     for name in &seccomp.architectures {
@@ -77,10 +86,9 @@ pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
     Ok(Program { instructions, flags: flags(seccomp.flags.as_deref())? })
 }
 
-/// The answers of one architecture by system call number. The number after the last named call gets ENOSYS,
-/// with all above it: calls newer than the profile should look as if the kernel did not have them, so that
-/// the C library falls back to older ones (runc's rule).
-fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<BTreeMap<u32, Answer>> {
+/// The answers of one architecture. Numbers after the last named call get ENOSYS: calls newer than the profile
+/// should look as if the kernel did not have them, so that the C library falls back to older ones (runc's rule).
+fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<Table> {
     let mut map: BTreeMap<u32, Answer> = BTreeMap::new();
     let mut last = None;
     for (index, rule) in seccomp.syscalls.iter().enumerate() {
@@ -94,28 +102,36 @@ fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<BTreeMap
                 continue;
             }
             if let Some(number) = number {
-                add(map.entry(number).or_insert_with(|| answer(default)), &alternatives, ret);
+                add(map.entry(number).or_insert_with(|| answer(default)), &alternatives, (ret, default));
             }
             if let (Some((multiplexer, call)), true) = (arch.multiplexed(name), rule.args.is_empty()) {
                 let first_argument = vec![vec![Condition::equal(0, u64::from(call))]];
-                add(map.entry(multiplexer).or_insert_with(|| answer(default)), &first_argument, ret);
+                add(
+                    map.entry(multiplexer).or_insert_with(|| answer(default)),
+                    &first_argument,
+                    (ret, default),
+                );
             }
         }
     }
-    let permissive = default == RET_ALLOW || default == RET_LOG;
-    if let (Some(last), false) = (last, permissive || default == RET_ERRNO | ENOSYS) {
-        map.insert(last + 1, answer(RET_ERRNO | ENOSYS));
-        map.insert(arch.number_after_last(), answer(RET_ERRNO | ENOSYS));
-    }
-    Ok(map)
+    let permissive = matches!(default, RET_ALLOW | RET_LOG) || default & 0xffff_0000 == RET_TRACE;
+    let silent = permissive || default == RET_ERRNO | ENOSYS;
+    let newest = last.max(map.keys().next_back().copied());
+    Ok(Table {
+        answers: map,
+        newer_from: newest.filter(|_| !silent && last.is_some()).map(|number| number + 1),
+    })
 }
 
 fn answer(otherwise: u32) -> Answer {
     Answer { alternatives: Vec::new(), otherwise }
 }
 
-/// Adds a rule. One without conditions beats those with, whichever came first, as with libseccomp.
-fn add(answer: &mut Answer, alternatives: &[Vec<Condition>], ret: u32) {
+/// Adds a rule. The first one without conditions beats all others, whatever their order, as with libseccomp.
+fn add(answer: &mut Answer, alternatives: &[Vec<Condition>], (ret, default): (u32, u32)) {
+    if answer.otherwise != default {
+        return;
+    }
     if alternatives.is_empty() {
         *answer = self::answer(ret);
     } else {
@@ -131,7 +147,7 @@ fn action(field: &str, name: &str, errno: Option<u32>) -> Result<u32> {
         "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
         "SCMP_ACT_TRAP" => 0x0003_0000,
         "SCMP_ACT_ERRNO" => return Ok(with_data(RET_ERRNO)),
-        "SCMP_ACT_TRACE" => return Ok(with_data(0x7ff0_0000)),
+        "SCMP_ACT_TRACE" => return Ok(with_data(RET_TRACE)),
         "SCMP_ACT_ALLOW" => RET_ALLOW,
         "SCMP_ACT_LOG" => RET_LOG,
         "SCMP_ACT_NOTIFY" => {

@@ -196,12 +196,4 @@ impl Arch {
         let socket = SOCKETCALLS.iter().position(|call| *call == name).map(|at| (102, at as u32 + 1));
         socket.or_else(|| IPC_CALLS.iter().find(|(call, _)| *call == name).map(|(_, number)| (117, *number)))
     }
-
-    /// A number above every call of the architecture, where ENOSYS for new calls goes on.
-    pub(crate) fn number_after_last(self) -> u32 {
-        match self {
-            Arch::X32 => X32_BIT | 0xffff,
-            _ => 0xffff,
-        }
-    }
 }

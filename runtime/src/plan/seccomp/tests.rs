@@ -133,3 +133,32 @@ fn wrong_words_are_named() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[test]
+fn multiplexer_above_the_last_named_call_opens_nothing_behind_it() {
+    let program = profile(
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86"],
+            "syscalls":[{"names":["read","write","exit","recv"],"action":"SCMP_ACT_ALLOW"}]}"#,
+    )
+    .unwrap();
+    let ten = [10, 0, 0, 0, 0, 0];
+    assert_eq!(run(&program, Arch::X86, 102, ten), RET_ALLOW);
+    for number in [103, 120, 300, 400] {
+        assert_eq!(run(&program, Arch::X86, number, ten), ENOSYS_RET, "{number}");
+    }
+}
+
+#[test]
+fn first_unconditional_rule_beats_later_and_conditional_ones() {
+    let rule = |action: &str, args: &str| format!(r#"{{"names":["dup"],"action":"{action}","args":{args}}}"#);
+    let (one, none) = (r#"[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]"#, "[]");
+    let first = |rules: [String; 2]| {
+        let program =
+            profile(&format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{}]}}"#, rules.join(",")))
+                .unwrap();
+        run(&program, Arch::X86_64, 32, [1, 0, 0, 0, 0, 0])
+    };
+    assert_eq!(first([rule("SCMP_ACT_KILL_PROCESS", none), rule("SCMP_ACT_ALLOW", none)]), 0x8000_0000);
+    assert_eq!(first([rule("SCMP_ACT_KILL_PROCESS", none), rule("SCMP_ACT_ALLOW", one)]), 0x8000_0000);
+    assert_eq!(first([rule("SCMP_ACT_ALLOW", one), rule("SCMP_ACT_KILL_PROCESS", none)]), 0x8000_0000);
+}

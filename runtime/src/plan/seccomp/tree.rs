@@ -1,10 +1,8 @@
 //! The program's frame: which architecture, then a binary search over the ranges of its numbers.
 
-use std::collections::BTreeMap;
-
 use super::conditions::{self, JUMP, JUMP_EQUAL, JUMP_GREATER_OR_EQUAL, LOAD, RETURN, instruction};
 use super::tables::{Arch, X32_BIT};
-use super::{Answer, Instruction};
+use super::{Answer, ENOSYS, Instruction, RET_ERRNO, Table};
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -13,26 +11,20 @@ const ARCH: u32 = 4;
 const BAD_ARCH: u32 = 0;
 
 /// Puts the sections of all architectures together.
-pub(crate) fn assemble(maps: &[(Arch, BTreeMap<u32, Answer>)], default: u32) -> Vec<Instruction> {
+pub(crate) fn assemble(tables: &[(Arch, Table)], default: u32) -> Vec<Instruction> {
     let mut code = vec![instruction(LOAD, ARCH)];
-    for (arch, map) in maps.iter().filter(|(arch, _)| *arch != Arch::X32) {
-        let mut map = map.clone();
+    for (arch, table) in tables.iter().filter(|(arch, _)| *arch != Arch::X32) {
+        let mut ranges = Ranges::default();
+        ranges.extend(0, table, default);
         if *arch == Arch::X86_64 {
-            // Both ABIs have one architecture value; x32 numbers have a bit of their own. -1 is what a tracer
-            // writes to skip a call.
-            map.retain(|number, _| *number < X32_BIT);
-            match maps.iter().find(|(arch, _)| *arch == Arch::X32) {
-                Some((_, x32)) => {
-                    map.insert(X32_BIT, Answer { alternatives: Vec::new(), otherwise: default });
-                    map.extend(x32.iter().map(|(number, answer)| (*number, answer.clone())));
-                }
-                None => {
-                    map.insert(X32_BIT, Answer { alternatives: Vec::new(), otherwise: BAD_ARCH });
-                }
+            // Both ABIs have one architecture value; x32 numbers have a bit of their own.
+            match tables.iter().find(|(arch, _)| *arch == Arch::X32) {
+                Some((_, x32)) => ranges.extend(X32_BIT, x32, default),
+                None => ranges.push(X32_BIT, plain(BAD_ARCH)),
             }
         }
-        let x32_is_refused = maps.iter().all(|(arch, _)| *arch != Arch::X32);
-        let section = search(&ranges(&map, *arch, default, x32_is_refused));
+        ranges.push(u32::MAX, plain(default)); // -1 is what a tracer writes to skip a call
+        let section = search(&ranges.0);
         code.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: arch.audit() });
         code.push(instruction(JUMP, section.len() as u32 + 1));
         code.push(instruction(LOAD, NUMBER));
@@ -42,38 +34,36 @@ pub(crate) fn assemble(maps: &[(Arch, BTreeMap<u32, Answer>)], default: u32) -> 
     code
 }
 
-/// Where each range starts and what it gets. A number with an answer is a range of one; what is between is
-/// `default`, but behind the markers for new calls and for x32, which reach to the next range.
-fn ranges(map: &BTreeMap<u32, Answer>, arch: Arch, default: u32, x32_is_refused: bool) -> Vec<(u32, Answer)> {
-    let plain = |otherwise| Answer { alternatives: Vec::new(), otherwise };
-    let mut result: Vec<(u32, Answer)> = vec![(0, plain(default))];
-    let mut push = |start: u32, answer: Answer| {
-        if result.last().is_some_and(|(last, _)| *last == start) {
-            result.pop();
+fn plain(otherwise: u32) -> Answer {
+    Answer { alternatives: Vec::new(), otherwise }
+}
+
+/// Where each range of numbers starts and what it gets, up to the next one's start.
+#[derive(Default)]
+struct Ranges(Vec<(u32, Answer)>);
+
+impl Ranges {
+    /// From `start` on `answer`; equal neighbours become one.
+    fn push(&mut self, start: u32, answer: Answer) {
+        if self.0.last().is_some_and(|(last, _)| *last == start) {
+            self.0.pop();
         }
-        if result.last().is_none_or(|(_, last)| *last != answer) {
-            result.push((start, answer));
-        }
-    };
-    // In each ABI, what follows the last named call holds up to the end of its numbers.
-    let open_ended = |number: u32| {
-        let (end, has_marker) = if number >= X32_BIT && arch == Arch::X86_64 {
-            (Arch::X32.number_after_last(), map.contains_key(&Arch::X32.number_after_last()))
-        } else {
-            (arch.number_after_last(), map.contains_key(&arch.number_after_last()))
-        };
-        let last_before_end = map.range(..end).next_back().map(|(last, _)| *last);
-        has_marker && (number == end || last_before_end == Some(number))
-            || (x32_is_refused && number == X32_BIT)
-    };
-    for (number, answer) in map {
-        push(*number, answer.clone());
-        if !open_ended(*number) {
-            push(number + 1, plain(default));
+        if self.0.last().is_none_or(|(_, last)| *last != answer) {
+            self.0.push((start, answer));
         }
     }
-    push(u32::MAX, plain(default));
-    result
+
+    /// An ABI's numbers from `start` on.
+    fn extend(&mut self, start: u32, table: &Table, default: u32) {
+        self.push(start, plain(default));
+        for (number, answer) in &table.answers {
+            self.push(*number, answer.clone());
+            self.push(number + 1, plain(default));
+        }
+        if let Some(newer) = table.newer_from {
+            self.push(newer, plain(RET_ERRNO | ENOSYS));
+        }
+    }
 }
 
 /// A binary search: at each step half of the ranges is left behind.
