@@ -55,6 +55,11 @@ impl Lock {
         Self::take(path, FlockOperation::LockExclusive)
     }
 
+    /// Waits until nobody has it for themselves.
+    pub fn shared(path: &Path) -> Result<Self> {
+        Self::take(path, FlockOperation::LockShared)
+    }
+
     fn take(path: &Path, operation: FlockOperation) -> Result<Self> {
         let phrase = || format!("lock {}", path.display());
         let file =

@@ -6,12 +6,14 @@
 pub mod bundle;
 pub mod cli;
 pub mod container;
-mod durable;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod image;
 pub mod paths;
 pub mod progress;
+pub mod remove;
 pub mod runtime;
 pub mod shim;
 pub mod snapshot;
+pub mod tar;

@@ -10,6 +10,7 @@ use super::attach;
 use super::options;
 use super::render;
 use crate::engine;
+use crate::engine::pull::PullOptions;
 use crate::error::{Context, Error, Kind, Result};
 use crate::paths::Paths;
 use crate::progress;
@@ -96,7 +97,7 @@ pub fn run(paths: &Paths, words: options::Run) -> Result<i32> {
     if tty && stdin && !detached {
         attach::require_terminal()?;
     }
-    let image = engine::pull::obtain(paths, &wish.image, &*progress::fitting(false))?;
+    let image = engine::pull::obtain(paths, &wish.image, &PullOptions::default(), &*progress::choose(false))?;
     if detached {
         let (container, _) = engine::run::run(paths, &image, wish)?;
         return say(&container.record.id).map(|()| 0);

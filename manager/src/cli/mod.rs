@@ -41,13 +41,13 @@ enum Command {
     /// Show all that is known of containers, as JSON
     Inspect(container::Names),
     /// Fetch an image from a registry
-    Pull(image::Pull),
+    Pull(image::PullArgs),
     /// Load images from an archive
-    Load(image::Load),
+    Load(image::LoadArgs),
     /// List images
-    Images(image::Images),
+    Images(image::ImagesArgs),
     /// Remove images
-    Rmi(image::RemoveImages),
+    Rmi(image::RemoveImageArgs),
     /// Supervise one container (started by `run`)
     #[command(hide = true)]
     Shim {

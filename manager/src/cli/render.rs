@@ -87,39 +87,3 @@ fn command(container: &Container, whole: bool) -> String {
     }
     format!("\"{}…\"", command.chars().take(19).collect::<String>())
 }
-
-/// Writes one line to standard output.
-pub fn line(text: &str) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("write to standard output")
-}
-
-/// Writes rows in columns, three spaces between, as Docker's tables have it.
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        line(cells.join("   ").trim_end())?;
-    }
-    Ok(())
-}
-
-/// A size in decimal units with three digits, as Docker shows it.
-pub fn size(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes as f64, "B");
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    let digits = match value {
-        _ if unit == "B" => 0,
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.digits$}{unit}")
-}

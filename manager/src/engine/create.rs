@@ -7,7 +7,7 @@ use crate::container::record::{Bind, Network, Record};
 use crate::container::store::{Container, Containers};
 use crate::container::time;
 use crate::error::{Error, Kind, Result};
-use crate::image::store::Image;
+use crate::image::Image;
 use crate::paths::Paths;
 use crate::runtime;
 use crate::snapshot::Snapshots;

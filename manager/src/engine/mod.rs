@@ -4,7 +4,9 @@
 
 pub mod create;
 pub mod exec;
+pub mod images;
 pub mod inspect;
+pub mod install;
 pub mod kill;
 pub mod list;
 pub mod load;

@@ -5,7 +5,7 @@ use super::create::{CreateContainer, create};
 use super::start::start;
 use crate::container::store::Container;
 use crate::error::Result;
-use crate::image::store::Image;
+use crate::image::Image;
 use crate::paths::Paths;
 
 /// Creates a container from the image and starts it. On an error nothing is left.

@@ -1,197 +1,258 @@
-//! A registry, read-only (distribution-spec, "Pull").
-//!
-//! Plain HTTP goes to loopback names alone, and never as a way out of a TLS failure. Credentials go to the
-//! registry and to the token server that it names over TLS (or on loopback), never along with a redirect to
-//! another host.
+//! A registry, as far as pulling goes: manifests by tag or digest, and blobs that are checked while
+//! they stream. A transfer that breaks goes on where it broke; one that lies ends.
+//! Source: distribution-spec, "Pull"; token authentication in `auth`.
 
-use std::cell::RefCell;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Response, Uri};
-use ureq::{Agent, Body};
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
 
-use super::auth::{Challenge, parse_challenge, stored_credentials};
+use super::auth::{self, Challenge, Credentials};
 use super::digest::Digest;
+use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_LIMIT, Descriptor, OCI_INDEX, OCI_MANIFEST};
 use super::reference::Reference;
-use super::store::DOCUMENT_LIMIT;
+use super::staging::BlobWriter;
+use super::transport::{Headers, Transport, is_passing, scheme};
 use crate::error::{Context, Error, Kind, Result};
 
-/// What we ask for and understand.
-const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-const REDIRECTS: usize = 5;
+/// How often in a row a transfer may fail without a byte of progress.
+const FAILURES: u32 = 4;
+/// How often in all.
+const TRIES: u32 = 64;
+const ANSWER_LIMIT: u64 = 1 << 20;
 
-/// One repository of one registry.
+/// Hears how many bytes there are; its error ends the transfer.
+pub type Progressed<'a> = &'a dyn Fn(u64) -> Result<()>;
+
+/// One repository in a registry.
+#[derive(Debug)]
 pub struct Registry {
-    agent: Agent,
+    transport: Transport,
+    /// `scheme://host/v2/repository`
     base: String,
-    repository: String,
-    credentials: Option<String>,
-    authorization: RefCell<Option<String>>,
+    credentials: Option<Credentials>,
+    /// The `Authorization` that worked last.
+    authorization: Mutex<Option<String>>,
 }
 
-/// Whether a host (with or without port) is this machine by its name or address.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+/// A manifest or index as the registry sent it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The document.
+    pub bytes: Vec<u8>,
+    /// What the registry says it is.
+    pub media_type: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
 }
 
 impl Registry {
-    /// The repository that a reference names.
-    pub fn of(reference: &Reference) -> Registry {
+    /// The repository of a reference; nothing is sent yet.
+    pub fn new(reference: &Reference) -> Result<Self> {
         let host = match reference.registry() {
             "docker.io" => "registry-1.docker.io",
             host => host,
         };
-        let scheme = if is_loopback(host) { "http" } else { "https" };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .user_agent(concat!("wharf/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Registry {
-            agent: config.into(),
-            base: format!("{scheme}://{host}"),
-            repository: reference.repository().to_owned(),
-            credentials: stored_credentials(reference.registry()),
-            authorization: RefCell::new(None),
+        Ok(Self {
+            transport: Transport::default(),
+            base: format!("{}://{host}/v2/{}", scheme(host), reference.repository()),
+            credentials: auth::find_credentials(reference)?,
+            authorization: Mutex::new(None),
+        })
+    }
+
+    /// The document for a tag or a digest; for a digest, exactly that.
+    pub fn manifest(&self, wanted: &str) -> Result<Answer> {
+        let accept = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ");
+        let headers = Headers { accept: Some(&accept), ..Headers::default() };
+        let mut failures = 0;
+        loop {
+            match self.manifest_once(wanted, &headers) {
+                Err(error) if is_worth_a_try(&error, failures) => failures += 1,
+                result => return result,
+            }
+            pause(failures);
         }
     }
 
-    /// A manifest or index, by tag or digest: its bytes and its digest.
-    pub fn manifest(&self, wanted: &str) -> Result<(Vec<u8>, Digest)> {
-        let path = format!("/v2/{}/manifests/{wanted}", self.repository);
-        let response = self.get(&path, MANIFESTS).context("fetch manifest")?;
-        let mut bytes = Vec::new();
-        let read = response.into_body().into_reader().take(DOCUMENT_LIMIT + 1).read_to_end(&mut bytes);
-        read.context("fetch manifest")?;
-        if bytes.len() as u64 > DOCUMENT_LIMIT {
-            return Err(Error::new(Kind::Integrity, "the manifest is longer than 4 MiB"));
+    fn manifest_once(&self, wanted: &str, headers: &Headers<'_>) -> Result<Answer> {
+        let response = self.get(&format!("{}/manifests/{wanted}", self.base), headers)?;
+        let header =
+            |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (media_type, promised) = (header("content-type"), header("docker-content-digest"));
+        let bytes = read_capped(response, DOCUMENT_LIMIT)?;
+        let expected = match wanted.parse::<Digest>() {
+            Ok(digest) => Some(digest),
+            Err(_) => promised.and_then(|text| text.parse().ok()),
+        };
+        let mut hasher = expected.as_ref().map_or_else(|| Digest::of(b"").hasher(), Digest::hasher);
+        hasher.update(&bytes);
+        let digest = hasher.finish();
+        match expected {
+            Some(expected) if expected != digest => {
+                Err(Error::new(Kind::Integrity, format!("digest mismatch: manifest {expected} has {digest}")))
+            }
+            _ => Ok(Answer { bytes, media_type, digest }),
         }
-        let digest = Digest::of(&bytes);
-        if let Ok(expected) = wanted.parse::<Digest>()
-            && expected != digest
+    }
+
+    /// Fetches a blob into a writer, which checks it. `progress` hears how many bytes there are.
+    pub fn blob(&self, blob: &Descriptor, writer: &mut BlobWriter, progress: Progressed<'_>) -> Result<()> {
+        let mut failures = 0;
+        for _ in 0..TRIES {
+            let before = writer.size();
+            match self.blob_part(blob, writer, progress) {
+                Err(error) if is_worth_a_try(&error, failures) => {
+                    failures = if writer.size() > before { 1 } else { failures + 1 };
+                }
+                result => return result,
+            }
+            pause(failures);
+        }
+        Err(Error::new(Kind::Unavailable, format!("the connection broke {TRIES} times")))
+    }
+
+    fn blob_part(&self, blob: &Descriptor, writer: &mut BlobWriter, progress: Progressed<'_>) -> Result<()> {
+        let headers = Headers { from: writer.size(), ..Headers::default() };
+        let response = self.get(&format!("{}/blobs/{}", self.base, blob.digest), &headers)?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            // The whole blob, whatever part was asked for.
+            writer.restart()?;
+        } else if !header("content-range")
+            .is_some_and(|range| range.starts_with(&format!("bytes {}-", writer.size())))
         {
+            return Err(Error::new(Kind::Integrity, "the registry sent another part than was asked for"));
+        }
+        let promised: Option<u64> = header("content-length").and_then(|text| text.parse().ok());
+        if promised.is_some_and(|promised| writer.size().saturating_add(promised) != blob.size) {
+            let all = writer.size().saturating_add(promised.unwrap_or(0));
             return Err(Error::new(
                 Kind::Integrity,
-                format!("digest mismatch: asked for {expected}, got {digest}"),
+                format!("blob {} has {all} bytes, not {}", blob.digest, blob.size),
             ));
         }
-        Ok((bytes, digest))
+        stream(response, writer, (blob, progress))
     }
 
-    /// A blob's bytes, not checked yet.
-    pub fn blob(&self, digest: &Digest) -> Result<impl Read + use<>> {
-        let path = format!("/v2/{}/blobs/{digest}", self.repository);
-        let response = self.get(&path, "*/*").with_context(|| format!("fetch blob {}", digest.short()))?;
-        Ok(response.into_body().into_reader())
-    }
-
-    fn get(&self, path: &str, accept: &str) -> Result<Response<Body>> {
-        let mut response = self.follow(path, accept)?;
-        if response.status() == 401 {
-            let header = response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
-            let challenge = header.and_then(parse_challenge);
-            *self.authorization.borrow_mut() = self.answer(challenge)?;
-            response = self.follow(path, accept)?;
+    /// Gets a URL of this repository, with the authorization it asks for.
+    fn get(&self, url: &str, headers: &Headers<'_>) -> Result<Response<Body>> {
+        let known = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let response = self.transport.get(url, &Headers { authorization: known.as_deref(), ..*headers })?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return check_status(response);
         }
-        let status = response.status().as_u16();
-        match status {
-            200 => Ok(response),
-            401 | 403 => {
-                Err(Error::new(Kind::Unauthorized, format!("{} denies access ({status})", self.base)))
-            }
-            404 => Err(Error::new(Kind::NotFound, "not found in the registry")),
-            _ => Err(Error::new(Kind::Unavailable, format!("{} answers {status}", self.base))),
-        }
-    }
-
-    /// A GET that goes along with redirects. Only the registry itself sees our credentials.
-    fn follow(&self, path: &str, accept: &str) -> Result<Response<Body>> {
-        let mut url = format!("{}{path}", self.base);
-        for _ in 0..REDIRECTS {
-            let mut request = self.agent.get(&url).header("Accept", accept);
-            let authorization = self.authorization.borrow().clone();
-            if let Some(value) = authorization.filter(|_| url.starts_with(&format!("{}/", self.base))) {
-                request = request.header("Authorization", value);
-            }
-            let response = request.call().map_err(|error| unavailable(&self.base, &error))?;
-            if !response.status().is_redirection() {
-                return Ok(response);
-            }
-            let location =
-                response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            url = self.resolve(location)?;
-        }
-        Err(Error::new(Kind::Unavailable, format!("{} redirects without end", self.base)))
-    }
-
-    fn resolve(&self, location: &str) -> Result<String> {
-        if location.starts_with('/') {
-            return Ok(format!("{}{location}", self.base));
-        }
-        let uri: Uri = location
-            .parse()
-            .map_err(|_| Error::new(Kind::Unavailable, format!("bad redirect to {location:?}")))?;
-        let safe = uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback);
-        if safe {
-            Ok(location.to_owned())
-        } else {
-            Err(Error::new(Kind::Unavailable, format!("unsafe redirect to {location:?}")))
-        }
-    }
-
-    /// The Authorization header that answers a challenge.
-    fn answer(&self, challenge: Option<Challenge>) -> Result<Option<String>> {
-        let basic = self.credentials.as_ref().map(|value| format!("Basic {value}"));
-        let Some(Challenge::Bearer { realm, service }) = challenge else { return Ok(basic) };
-        let realm = self.resolve(&realm).context("ask for a token")?;
-        let mut request =
-            self.agent.get(&realm).query("scope", format!("repository:{}:pull", self.repository));
-        if let Some(service) = service {
-            request = request.query("service", service);
-        }
-        if let Some(basic) = basic {
-            request = request.header("Authorization", basic);
-        }
+        let Some(authorization) = self.authorize(&response).context("authenticate")? else {
+            return check_status(response);
+        };
         let response =
-            request.call().map_err(|error| unavailable(&realm, &error)).context("ask for a token")?;
-        let mut bytes = Vec::new();
-        response
-            .into_body()
-            .into_reader()
-            .take(1 << 20)
-            .read_to_end(&mut bytes)
-            .context("ask for a token")?;
-        let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let token = document["token"].as_str().or(document["access_token"].as_str());
-        Ok(token.map(|token| format!("Bearer {token}")))
+            self.transport.get(url, &Headers { authorization: Some(&authorization), ..*headers })?;
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
+        check_status(response)
+    }
+
+    /// What to answer to a challenge, if there is an answer.
+    fn authorize(&self, response: &Response<Body>) -> Result<Option<String>> {
+        let headers = response.headers().get_all("www-authenticate").iter();
+        let challenges = headers.filter_map(|value| value.to_str().ok()).flat_map(auth::parse_challenges);
+        for challenge in challenges {
+            match challenge {
+                Challenge::Basic => {
+                    if let Some(credentials) = &self.credentials {
+                        return Ok(Some(credentials.header()));
+                    }
+                }
+                Challenge::Bearer { realm, service, scope } => {
+                    let url = auth::token_url(&realm, service.as_deref(), scope.as_deref());
+                    let header = self.credentials.as_ref().map(Credentials::header);
+                    let headers = Headers { authorization: header.as_deref(), ..Headers::default() };
+                    let answer = check_status(self.transport.get(&url, &headers)?)?;
+                    let token = auth::parse_token(&read_capped(answer, ANSWER_LIMIT)?)?;
+                    return Ok(Some(format!("Bearer {token}")));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
-fn unavailable(whom: &str, error: &ureq::Error) -> Error {
-    Error::new(Kind::Unavailable, format!("{whom}: {error}"))
+/// Copies a body into the writer, and not a byte more than there may be.
+fn stream(
+    response: Response<Body>,
+    writer: &mut BlobWriter,
+    (blob, progress): (&Descriptor, Progressed<'_>),
+) -> Result<()> {
+    let mut body = response.into_body().into_reader();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let count = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let (size, all) = (writer.size(), blob.size);
+                let message = format!("the connection broke after {size} of {all} bytes: {error}");
+                return Err(Error::new(Kind::Unavailable, message));
+            }
+        };
+        if writer.size() + count as u64 > blob.size {
+            let message = format!("blob {} has more than its {} bytes", blob.digest, blob.size);
+            return Err(Error::new(Kind::Integrity, message));
+        }
+        writer.write_all(buffer.get(..count).unwrap_or_default()).context("write a blob")?;
+        progress(writer.size())?;
+    }
+    if writer.size() < blob.size {
+        let message = format!("the connection ended after {} of {} bytes", writer.size(), blob.size);
+        return Err(Error::new(Kind::Unavailable, message));
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::is_loopback;
+fn is_worth_a_try(error: &Error, failures: u32) -> bool {
+    // A connection that is refused at once will be refused again.
+    error.kind() == Kind::Unavailable
+        && failures < FAILURES
+        && !error.to_string().ends_with("connection refused")
+}
 
-    #[test]
-    fn plain_http_is_for_loopback_alone() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.3.2.1", "[::1]:5000"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.evil.test", "registry.test:5000", "10.0.0.1", "[2001:db8::1]:5000"] {
-            assert!(!is_loopback(host), "{host}");
-        }
+fn pause(failures: u32) {
+    std::thread::sleep(Duration::from_millis(250) * 2u32.saturating_pow(failures.saturating_sub(1)));
+}
+
+fn read_capped(response: Response<Body>, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut body = response.into_body().into_reader().take(limit + 1);
+    body.read_to_end(&mut bytes)
+        .map_err(|error| Error::new(Kind::Unavailable, error.to_string()))
+        .context("read answer")?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(Kind::Integrity, format!("the answer is larger than {limit} bytes")));
     }
+    Ok(bytes)
+}
+
+/// A refusal in the registry's words, as far as they fit into one line.
+fn check_status(response: Response<Body>) -> Result<Response<Body>> {
+    let status = response.status();
+    if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
+        return Ok(response);
+    }
+    let kind = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Unauthorized,
+        StatusCode::NOT_FOUND => Kind::NotFound,
+        status if is_passing(status) => Kind::Unavailable,
+        _ => Kind::Integrity,
+    };
+    let words = read_capped(response, ANSWER_LIMIT).ok().and_then(|bytes| {
+        let answer: Value = serde_json::from_slice(&bytes).ok()?;
+        let first = answer.get("errors")?.get(0)?;
+        Some(first.get("message").or_else(|| first.get("code"))?.as_str()?.to_owned())
+    });
+    let words: String = words.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+    let status = status.to_string().to_lowercase();
+    Err(Error::new(kind, if words.is_empty() { status } else { format!("{words} ({status})") }))
 }

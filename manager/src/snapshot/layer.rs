@@ -16,12 +16,12 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::tar::{Archive, Entry, EntryKind, malformed};
 use super::tree::{
     Directory, Tree, both, copy_attributes, is_whiteout, modified, reopen, set_times_at, through_proc,
 };
 use super::xattr;
 use crate::error::{Context, Result};
+use crate::tar::{Archive, Entry, EntryKind, malformed};
 
 const WHITEOUT: &[u8] = b".wh.";
 /// Names with this prefix belong to the union file system that whiteouts come from.

@@ -1,171 +1,177 @@
-//! Unpacked layers, shared by all containers, and each container's own changes on top of them.
-//!
-//! A layer is unpacked once, under its chain ID, into a temporary folder that gets its name when it is whole.
-//! A container's root is an overlay of its image's layers and one folder of its own; it is mounted by the
-//! container's shim, in the shim's private mount namespace.
+//! What containers see and change: unpacked layers (`unpacked`, from `layer`, `tree`, `tar`), shared
+//! and read-only, and for each container a folder of its own on top, joined by overlayfs
+//! (`overlay`). A snapshot's note says which layers it stands on; a sweep keeps those.
 
 pub mod layer;
 pub mod overlay;
-mod pax;
-pub mod remove;
-pub mod tar;
 pub mod tree;
-mod xattr;
+pub mod unpacked;
+pub mod xattr;
 
 use std::fs;
-use std::io::Read;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags, open};
+use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, Lock};
 use crate::error::{Context, Error, Kind, Result};
+use crate::image::Image;
 use crate::image::digest::Digest;
-use crate::image::store::Image;
 use crate::paths::{Paths, private_dir};
-use layer::Limits;
+use crate::remove::remove_path;
 use overlay::Overlay;
-use tree::Tree;
 
-/// All layers and snapshots of one data root.
-#[derive(Debug)]
+/// What a container stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The container.
+    #[serde(skip)]
+    pub container: String,
+    /// The image it was made from.
+    pub image: Digest,
+    /// Chain IDs of the layers, lowest first.
+    pub layers: Vec<Digest>,
+}
+
+/// The snapshots of all containers.
+#[derive(Debug, Clone)]
 pub struct Snapshots {
     paths: Paths,
 }
 
 impl Snapshots {
-    /// Opens them, making the folders where missing.
+    /// The snapshots below these paths.
     pub fn open(paths: &Paths) -> Result<Self> {
-        for folder in [paths.layers(), paths.snapshots(), paths.temporary()] {
-            private_dir(&folder)?;
-        }
+        private_dir(&paths.snapshots())?;
         Ok(Self { paths: paths.clone() })
     }
 
-    /// Whether a layer is there.
-    pub fn has_layer(&self, chain: &Digest) -> bool {
-        self.paths.layer_tree(chain).is_dir()
-    }
-
-    /// Unpacks an uncompressed layer archive on top of the layers `below` (lowest first), and keeps it under
-    /// `chain` if `check`, asked once the archive has been read to its end, finds its bytes genuine.
-    pub fn unpack<R: Read>(
-        &self,
-        (chain, below): (&Digest, &[Digest]),
-        archive: R,
-        check: impl FnOnce(R) -> Result<()>,
-    ) -> Result<()> {
-        let folder = self.paths.temporary().join(format!("layer-{}-{}", std::process::id(), chain.short()));
-        remove::remove_path(&folder)?;
-        let unpacked = self.unpack_into(&folder, below, archive).and_then(check);
-        let kept = unpacked.and_then(|()| self.keep(&folder, chain));
-        if kept.is_err() {
-            remove::remove_path(&folder)?;
-        }
-        kept
-    }
-
-    fn unpack_into<R: Read>(&self, folder: &Path, below: &[Digest], archive: R) -> Result<R> {
-        let root = folder.join("fs");
-        private_dir(folder)?;
-        fs::DirBuilder::new().create(&root).with_context(|| format!("create {}", root.display()))?;
-        let open = |path: &Path| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(CWD, path, flags, Mode::empty())
-                .with_context(|| format!("open {}", path.display()))
-        };
-        let lower = below.iter().map(|chain| open(&self.paths.layer_tree(chain))).collect::<Result<_>>()?;
-        let tree = Tree::new(open(&root)?, lower)?;
-        layer::extract(archive, tree, Limits::default()).map(|(_, rest)| rest)
-    }
-
-    fn keep(&self, folder: &Path, chain: &Digest) -> Result<()> {
-        let _lock = Lock::exclusive(&self.paths.lock())?;
-        let place = self.paths.layer(chain);
-        if place.exists() {
-            return remove::remove_path(folder); // somebody was faster
-        }
-        if let Some(parent) = place.parent() {
-            private_dir(parent)?;
-        }
-        fs::rename(folder, &place).with_context(|| format!("keep layer {}", chain.short()))
-    }
-
-    /// Makes a container's own folders and notes its layers.
+    /// Makes the folders for a container on top of an image. On an error nothing is left. Under the
+    /// lock, so that the layers are not swept away between the look and the note.
     pub fn prepare(&self, container: &str, image: &Image) -> Result<()> {
-        let folder = self.folder(container);
-        for part in ["upper", "work", "merged", "empty"] {
-            private_dir(&folder.join(part))?;
+        let dir = self.dir(container)?;
+        let snapshot =
+            Snapshot { container: container.to_owned(), image: image.id.clone(), layers: image.chain()? };
+        let _lock = Lock::exclusive(&self.paths.lock())?;
+        if let Some(missing) = snapshot.layers.iter().find(|id| !unpacked::is_there(&self.paths, id)) {
+            let message = format!("layer {missing} of image {} is gone: pull it again", image.id);
+            return Err(Error::new(Kind::Integrity, message));
         }
-        // The root directory's mode shows inside; the folder above keeps others out.
-        let open_mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        let upper = folder.join("upper");
-        fs::set_permissions(&upper, open_mode).with_context(|| format!("open up {}", upper.display()))?;
-        let chain: Vec<String> = image.chain()?.iter().map(Digest::to_string).collect();
-        let text = serde_json::to_vec(&chain).map_err(|error| Error::new(Kind::System, error.to_string()))?;
-        durable::write(&folder.join("snapshot.json"), &text)
-    }
-
-    /// Mounts a container's root in the caller's mount namespace and returns where.
-    pub fn mount(&self, container: &str) -> Result<PathBuf> {
-        let folder = self.folder(container);
-        let lower = self.layers_of(container)?;
-        let mut lower: Vec<PathBuf> = lower.iter().rev().map(|chain| self.paths.layer_tree(chain)).collect();
-        if lower.is_empty() {
-            lower.push(folder.join("empty"));
-        }
-        let merged = folder.join("merged");
-        let upper = Some((folder.join("upper"), folder.join("work")));
-        Overlay { lower, upper }
-            .mount_at(&merged)
-            .with_context(|| format!("mount the root of {container}"))?;
-        Ok(merged)
-    }
-
-    /// The layers that a container needs, lowest first.
-    pub fn layers_of(&self, container: &str) -> Result<Vec<Digest>> {
-        let bytes =
-            durable::read(&self.folder(container).join("snapshot.json"))?.unwrap_or_else(|| b"[]".to_vec());
-        let chain: Vec<String> =
-            serde_json::from_slice(&bytes).map_err(|error| Error::new(Kind::System, error.to_string()))?;
-        chain.iter().map(|text| text.parse()).collect()
-    }
-
-    /// Takes a container's root off the caller's mount namespace.
-    pub fn unmount(&self, container: &str) -> Result<()> {
-        overlay::unmount_at(&self.folder(container).join("merged"))
-    }
-
-    /// Removes what a container has written; none there is fine.
-    pub fn remove(&self, container: &str) -> Result<()> {
-        remove::remove_path(&self.folder(container))
-    }
-
-    /// The layers that any container needs.
-    pub fn used_layers(&self) -> Result<Vec<Digest>> {
-        let mut used = Vec::new();
-        for entry in fs::read_dir(self.paths.snapshots()).context("read snapshots")? {
-            let name = entry.context("read snapshots")?.file_name();
-            used.extend(self.layers_of(&name.to_string_lossy())?);
-        }
-        Ok(used)
-    }
-
-    /// Removes every layer that is not among `kept`.
-    pub fn sweep(&self, kept: &[Digest]) -> Result<()> {
-        let sha256 = self.paths.layers().join("sha256");
-        let Ok(entries) = fs::read_dir(&sha256) else { return Ok(()) };
-        for entry in entries {
-            let name = entry.context("read layers")?.file_name();
-            let digest = Digest::from_path_parts("sha256", &name.to_string_lossy());
-            if digest.is_none_or(|digest| !kept.contains(&digest)) {
-                remove::remove_path(&sha256.join(&name))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("create {}", dir.display()))?;
+        self.fill(&dir, &snapshot).inspect_err(|_| {
+            if let Err(error) = remove_path(&dir) {
+                log::warn!("{error}");
             }
+        })
+    }
+
+    fn fill(&self, dir: &Path, snapshot: &Snapshot) -> Result<()> {
+        let note = serde_json::to_vec(snapshot).context("encode snapshot.json")?;
+        durable::write(&dir.join("snapshot.json"), &note)?;
+        for name in ["upper", "work", "merged", "empty"] {
+            let made = fs::DirBuilder::new().mode(0o755).create(dir.join(name));
+            made.with_context(|| format!("create {name} in {}", dir.display()))?;
+        }
+        // The uppermost folder's attributes are what the container sees of its root.
+        if let Some(top) = snapshot.layers.last() {
+            let (top, upper) = (open_dir(&self.paths.layer_tree(top))?, open_dir(&dir.join("upper"))?);
+            let stat = tree::copy_attributes(&top, upper.as_fd()).context("copy the root's attributes")?;
+            rustix::fs::futimens(&upper, &tree::both(tree::modified(&stat)))
+                .context("set the root's time")?;
         }
         Ok(())
     }
 
-    fn folder(&self, container: &str) -> PathBuf {
-        self.paths.snapshots().join(container)
+    /// Mounts a container's root in the caller's mount namespace; returns where.
+    pub fn mount(&self, container: &str) -> Result<PathBuf> {
+        let dir = self.dir(container)?;
+        let snapshot = self.load(container)?;
+        let missing = || Error::new(Kind::NotFound, format!("no snapshot of container {container}"));
+        let layers = snapshot.ok_or_else(missing)?.layers;
+        let mut lower: Vec<PathBuf> = layers.iter().rev().map(|id| self.paths.layer_tree(id)).collect();
+        if lower.is_empty() {
+            lower.push(dir.join("empty"));
+        }
+        let merged = dir.join("merged");
+        let overlay = Overlay { lower, upper: Some((dir.join("upper"), dir.join("work"))) };
+        overlay.mount_at(&merged).with_context(|| format!("mount the root of container {container}"))?;
+        Ok(merged)
     }
+
+    /// Unmounts a container's root; not mounted is fine.
+    pub fn unmount(&self, container: &str) -> Result<()> {
+        overlay::unmount_at(&self.dir(container)?.join("merged"))
+    }
+
+    /// Removes all that a container has changed. Doing it twice is fine.
+    pub fn remove(&self, container: &str) -> Result<()> {
+        let dir = self.dir(container)?;
+        overlay::unmount_at(&dir.join("merged"))?;
+        // The note goes last: as long as there is anything, its layers are held.
+        for name in ["upper", "work", "merged", "empty"] {
+            remove_path(&dir.join(name))?;
+        }
+        remove_path(&dir)
+    }
+
+    /// All snapshots, which hold their layers.
+    pub fn all(&self) -> Result<Vec<Snapshot>> {
+        let dir = self.paths.snapshots();
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+            let name = entry.with_context(|| format!("list {}", dir.display()))?.file_name();
+            all.extend(self.load(&name.to_string_lossy())?);
+        }
+        Ok(all)
+    }
+
+    fn load(&self, container: &str) -> Result<Option<Snapshot>> {
+        let path = self.dir(container)?.join("snapshot.json");
+        let Some(bytes) = durable::read(&path)? else { return Ok(None) };
+        let snapshot: Snapshot =
+            serde_json::from_slice(&bytes).with_context(|| format!("parse {}", path.display()))?;
+        Ok(Some(Snapshot { container: container.to_owned(), ..snapshot }))
+    }
+
+    fn dir(&self, container: &str) -> Result<PathBuf> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if container.is_empty() || container.starts_with('.') || !container.chars().all(is_part) {
+            return Err(Error::new(Kind::InvalidInput, format!("invalid container id {container:?}")));
+        }
+        Ok(self.paths.snapshots().join(container))
+    }
+}
+
+/// Removes the layers that neither these images nor any snapshot stand on, under the caller's lock.
+/// Returns their chain IDs. A layer loses its name first, so a kill leaves no half of one.
+pub fn sweep(paths: &Paths, images: &[Image], trash: &Path) -> Result<Vec<Digest>> {
+    let mut used: Vec<Digest> = Vec::new();
+    for image in images {
+        used.extend(image.chain()?);
+    }
+    used.extend(Snapshots::open(paths)?.all()?.into_iter().flat_map(|snapshot| snapshot.layers));
+    let mut removed = Vec::new();
+    for id in crate::image::store::digests_in(&paths.layers())? {
+        if used.contains(&id) {
+            continue;
+        }
+        match fs::rename(paths.layer(&id), trash.join(id.hex())) {
+            Ok(()) => removed.push(id),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("remove layer {id}")),
+        }
+    }
+    Ok(removed)
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
 }

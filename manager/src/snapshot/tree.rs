@@ -18,10 +18,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::remove::remove_tree;
-use super::tar::malformed;
 use super::xattr;
 use crate::error::{Context, Result};
+use crate::remove::remove_tree;
+use crate::tar::malformed;
 
 /// The kernel's own limit for symlinks in one path.
 const LINKS: u32 = 40;

@@ -2,7 +2,7 @@
 //! skipped: a reader that goes on behind one has lost the place that another reader still has.
 //! Source: POSIX.1-2017 pax, "pax Extended Header"; star(4) for `SCHILY.xattr`.
 
-use super::tar::{Time, malformed};
+use super::{Time, malformed};
 use crate::error::Result;
 
 /// What records say of the entry that follows.

@@ -3,10 +3,12 @@
 //! an archive can hide one from a scanner, so such bytes are refused and not guessed at.
 //! Sources: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
 
+pub mod pax;
+
 use std::io::{self, ErrorKind, Read};
 
-use super::pax::{self, Records};
 use crate::error::{Context, Error, Kind, Result};
+use pax::Records;
 
 const BLOCK: usize = 512;
 /// The longest pax header or GNU long name. Real ones hold a path and some attributes.
@@ -342,6 +344,6 @@ fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
 }
 
 /// The error for an archive that is none.
-pub(super) fn malformed(why: &str) -> Error {
+pub fn malformed(why: &str) -> Error {
     Error::new(Kind::Integrity, format!("malformed archive: {why}"))
 }
