@@ -132,7 +132,7 @@ impl Registry {
             let all = writer.size().saturating_add(promised.unwrap_or(0));
             return Err(Error::new(
                 Kind::Integrity,
-                format!("blob {} has {all} bytes, not {}", blob.digest, blob.size),
+                format!("size mismatch: blob {} has {all} bytes, not {}", blob.digest, blob.size),
             ));
         }
         stream(response, writer, (blob, progress))
