@@ -78,3 +78,22 @@ fn sysctl_of_a_namespace_is_set_and_of_the_host_refused() {
     let host = Sandbox::shell("true", |c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"}));
     host.run().fails(1, &["kernel.panic"]);
 }
+
+/// What a refused `create` did not make it must not clean up.
+#[test]
+fn refused_create_leaves_the_tasks_of_a_used_cgroup_alone() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let (holder, root) = (hierarchies()[0].join(&sandbox.id), sandbox.id.clone());
+    std::fs::create_dir(&holder).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(holder.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+    let said = sandbox.run();
+    let alive = sleeper.try_wait().unwrap().is_none();
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    wharf_tests::wait_until("the cgroup to empty", || std::fs::remove_dir(&holder).is_ok());
+    assert!(alive, "the task in {root} was killed");
+    if wharf_tests::is_ours() {
+        said.fails(1, &["container's cgroup is not empty"]);
+    }
+}

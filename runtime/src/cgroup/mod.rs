@@ -46,13 +46,24 @@ impl Cgroup {
         Ok(Cgroup { mode, dirs })
     }
 
-    /// Makes the directories. One that is there must be empty of tasks and not frozen.
+    /// Refuses directories that hold tasks, in themselves or below. Asked before anything is recorded: what was
+    /// refused must never be cleaned up, for that would kill tasks that are not the container's.
+    pub fn refuse_used(&self) -> Result<()> {
+        for dir in &self.dirs {
+            let context = || format!("create cgroup {}", dir.path.display());
+            for path in tree(&dir.path)? {
+                if !read_pids(&path).with_context(context)?.is_empty() {
+                    return Err(Error::invalid("container's cgroup is not empty")).with_context(context);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directories. They must not be frozen.
     pub fn create(&self) -> Result<()> {
         for dir in &self.dirs {
             let context = || format!("create cgroup {}", dir.path.display());
-            if dir.path.is_dir() && !read_pids(&dir.path).with_context(context)?.is_empty() {
-                return Err(Error::invalid("container's cgroup is not empty")).with_context(context);
-            }
             if dir.unified && self.mode == Mode::V2 {
                 v2::enable_controllers(dir).with_context(context)?;
             }

@@ -27,7 +27,13 @@ pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
     write_file(&dir.path.join("devices.deny"), "a")?;
     for rule in rules {
         let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        write_file(&dir.path.join(file), &rule.to_string()).context("linux.resources.devices")?;
+        // The kernel takes `a` as all devices, whatever follows it: a narrower rule is one for each kind.
+        let narrow = rule.kind == 'a' && (rule.numbers != (None, None) || rule.access.len() < 3);
+        let kinds: &[char] = if narrow { &['b', 'c'] } else { &[rule.kind] };
+        for kind in kinds {
+            let rule = Rule { kind: *kind, ..rule.clone() };
+            write_file(&dir.path.join(file), &rule.to_string()).context("linux.resources.devices")?;
+        }
     }
     Ok(())
 }

@@ -89,6 +89,10 @@ pub fn make(
     }
 
     let container = Container::reserve(&globals.root, id)?;
+    if let Err(error) = cgroup.refuse_used() {
+        container.remove()?;
+        return Err(error);
+    }
     let record = Record {
         id: id.as_str().to_owned(),
         bundle,

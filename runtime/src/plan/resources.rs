@@ -344,14 +344,15 @@ pub fn device_rules(wishes: &[DeviceRule]) -> Result<Vec<Rule>> {
                 wish.access
             )));
         }
-        let number = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok()); // -1 is a wildcard, as for runc
+        let number = |name: &str, n: Option<i64>| match n {
+            None | Some(-1) => Ok(None), // as for runc
+            Some(n) => u32::try_from(n)
+                .map(Some)
+                .map_err(|_| Error::invalid(format!("{field}.{name}: {n} is out of range"))),
+        };
+        let numbers = (number("major", wish.major)?, number("minor", wish.minor)?);
         let access = if wish.access.is_empty() { "rwm".to_owned() } else { wish.access.clone() };
-        rules.push(Rule {
-            allow: wish.allow,
-            kind,
-            numbers: (number(wish.major), number(wish.minor)),
-            access,
-        });
+        rules.push(Rule { allow: wish.allow, kind, numbers, access });
     }
     let default =
         |kind, numbers, access: &str| Rule { allow: true, kind, numbers, access: access.to_owned() };
