@@ -4,9 +4,15 @@
 //! fsmount(...): EPERM: operation not permitted`. Each layer adds only what it alone knows.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::place::Place;
 
 /// What went wrong, as far as somebody branches on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// config.json, an option or an argument asks for something that is wrong.
     Invalid,
@@ -18,19 +24,38 @@ pub enum Kind {
     WrongStatus,
     /// The request is valid, but this runtime or this host does not do it.
     Unsupported,
+    /// All is made, but the container's program can't be executed.
+    NotExecutable,
     /// A system call or a child process went wrong.
     System,
 }
 
+impl Kind {
+    /// A word that stays the same for ever: `code` in the JSON log.
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::Invalid => "invalid",
+            Kind::NotFound => "not-found",
+            Kind::AlreadyExists => "already-exists",
+            Kind::WrongStatus => "wrong-status",
+            Kind::Unsupported => "unsupported",
+            Kind::NotExecutable => "not-executable",
+            Kind::System => "system",
+        }
+    }
+}
+
 /// An error with its context. See the module's text for the form of the message.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Inner {
     kind: Kind,
     errno: Option<i32>,
     message: String,
+    field: Option<String>,
+    path: Option<PathBuf>,
 }
 
 /// The crate's result.
@@ -39,7 +64,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, errno: None, message: message.into() }))
+        Error(Box::new(Inner { kind, errno: None, message: message.into(), field: None, path: None }))
+    }
+
+    /// A wrong value at `field` of config.json, named as `linux.devices[0].path`.
+    pub fn at(field: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self::at_as(Kind::Invalid, field, message)
+    }
+
+    /// As [`Error::at`], of another kind.
+    pub fn at_as(kind: Kind, field: impl Into<String>, message: impl fmt::Display) -> Self {
+        let field = field.into();
+        let mut error = Self::new(kind, format!("{field}: {message}"));
+        error.0.field = Some(field);
+        error
     }
 
     /// A wrong wish: [`Kind::Invalid`].
@@ -57,8 +95,97 @@ impl Error {
         self.0.errno
     }
 
-    fn prefixed(mut self, context: impl fmt::Display) -> Self {
-        self.0.message = format!("{context}: {}", self.0.message);
+    /// Its name: `ENOENT`.
+    pub fn errno_name(&self) -> Option<String> {
+        self.0.errno.map(|errno| format!("{:?}", nix::errno::Errno::from_raw(errno)))
+    }
+
+    /// The message without the place in config.json, for those who show that beside it.
+    pub fn message_without_field(&self) -> &str {
+        let field = self.0.field.as_deref().unwrap_or_default();
+        let rest = self.0.message.strip_prefix(field).and_then(|rest| rest.strip_prefix(": "));
+        rest.unwrap_or(&self.0.message)
+    }
+
+    /// The JSON pointer (RFC 6901) of the value in config.json that is wrong, if it is one.
+    pub fn pointer(&self) -> Option<String> {
+        self.place().map(|place| place.pointer())
+    }
+
+    /// The steps to that value.
+    pub fn place(&self) -> Option<Place> {
+        self.0.field.as_deref().map(Place::parse)
+    }
+
+    /// The same as it stands in messages.
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The file that a system call failed on, if it is known.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// Names the file, unless a lower layer has.
+    #[must_use]
+    pub fn on_path(mut self, path: &Path) -> Self {
+        self.0.path.get_or_insert_with(|| path.to_owned());
+        self
+    }
+
+    /// Names the system's error number, where the message was not made of it.
+    #[must_use]
+    pub fn with_errno(mut self, errno: i32) -> Self {
+        self.0.errno.get_or_insert(errno);
+        self
+    }
+
+    /// Names the place in config.json without a word in the message.
+    #[must_use]
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.0.field.get_or_insert_with(|| field.into());
+        self
+    }
+
+    /// The error as it travels from one process of the runtime to another.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut inner = (*self.0).clone();
+        truncate(&mut inner.message, MAX_ENCODED / 2);
+        serde_json::to_vec(&inner).unwrap_or_else(|_| inner.message.into_bytes())
+    }
+
+    /// The reverse of [`Error::encode`]. Whatever else comes is the message of a [`Kind::System`] error.
+    pub fn decode(bytes: &[u8]) -> Self {
+        match serde_json::from_slice::<Inner>(bytes) {
+            Ok(inner) => Error(Box::new(inner)),
+            Err(_) => Self::new(Kind::System, String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    /// Names the place in config.json, unless a lower layer has, and puts it before the message.
+    #[must_use]
+    pub fn in_field(self, field: impl Into<String>) -> Self {
+        let field = field.into();
+        let mut error = self.prefixed(&field);
+        error.0.field.get_or_insert(field);
+        error
+    }
+
+    /// The same error as another kind.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Puts `context: ` before the message.
+    #[must_use]
+    pub fn prefixed(mut self, context: impl fmt::Display) -> Self {
+        // What is wrong with the program itself is said as a shell says it, without our story before it.
+        if self.0.kind != Kind::NotExecutable {
+            self.0.message = format!("{context}: {}", self.0.message);
+        }
         self
     }
 }
@@ -79,7 +206,7 @@ impl From<std::io::Error> for Error {
         };
         let errno = error.raw_os_error();
         let message = errno.map_or_else(|| error.to_string(), describe_errno);
-        Error(Box::new(Inner { kind, errno, message }))
+        Error(Box::new(Inner { kind, errno, message, field: None, path: None }))
     }
 }
 
@@ -95,10 +222,22 @@ impl From<nix::errno::Errno> for Error {
     }
 }
 
+/// What an encoded error fits into, unless its path or field is absurdly long.
+const MAX_ENCODED: usize = 16 * 1024;
+
+fn truncate(text: &mut String, longest: usize) {
+    let mut end = text.len().min(longest);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+}
+
 /// The lower-case text of an error number, as engines match it (`permission denied`, `no such file or
 /// directory`, `no such process`).
 pub fn describe_errno(errno: i32) -> String {
-    nix::errno::Errno::from_raw(errno).desc().to_lowercase()
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// Adds the verb phrase of what was being done to an error.
@@ -107,6 +246,12 @@ pub trait Context<T> {
     fn context(self, context: impl fmt::Display) -> Result<T>;
     /// As [`Context::context`], with the text made only on error.
     fn with_context<C: fmt::Display>(self, context: impl FnOnce() -> C) -> Result<T>;
+    /// As [`Context::context`] with `doing` and a path, which the error keeps too.
+    fn on(self, doing: &str, path: impl AsRef<Path>) -> Result<T>;
+    /// Names the place in config.json without a word in the message.
+    fn about(self, field: impl Into<String>) -> Result<T>;
+    /// Puts the place in config.json before the message, which the error keeps too.
+    fn in_field(self, field: impl Into<String>) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for Result<T, E> {
@@ -116,6 +261,19 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
 
     fn with_context<C: fmt::Display>(self, context: impl FnOnce() -> C) -> Result<T> {
         self.map_err(|e| e.into().prefixed(context()))
+    }
+
+    fn on(self, doing: &str, path: impl AsRef<Path>) -> Result<T> {
+        let path = path.as_ref();
+        self.map_err(|e| e.into().prefixed(format_args!("{doing} {}", path.display())).on_path(path))
+    }
+
+    fn about(self, field: impl Into<String>) -> Result<T> {
+        self.map_err(|e| e.into().about(field))
+    }
+
+    fn in_field(self, field: impl Into<String>) -> Result<T> {
+        self.map_err(|e| e.into().in_field(field))
     }
 }
 
@@ -131,5 +289,33 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.to_string(), "create \"web\": open /x: permission denied");
         assert_eq!(error.errno(), Some(libc::EACCES));
+    }
+
+    /// CRI-O tells a process that is gone by these letters, in this case.
+    #[test]
+    fn system_errors_read_as_engines_match_them() {
+        for (errno, text) in [
+            (libc::ESRCH, "no such process"),
+            (libc::ENOENT, "no such file or directory"),
+            (libc::EACCES, "permission denied"),
+            (libc::EPERM, "operation not permitted"),
+            (libc::EISDIR, "is a directory"),
+            (libc::ENOTDIR, "not a directory"),
+        ] {
+            assert_eq!(describe_errno(errno), text);
+        }
+    }
+
+    #[test]
+    fn error_arrives_in_the_other_process_with_all_its_parts() {
+        let error = Err::<(), _>(std::io::Error::from_raw_os_error(libc::ENOENT))
+            .on("open", "/x")
+            .in_field("mounts[0].source")
+            .unwrap_err();
+        assert_eq!(error.errno_name().as_deref(), Some("ENOENT"));
+        assert_eq!(Error::decode(&error.encode()), error);
+        assert_eq!(Error::decode(b"plain").to_string(), "plain");
+        let long = Error::invalid("ä".repeat(MAX_ENCODED));
+        assert!(long.encode().len() < MAX_ENCODED);
     }
 }

@@ -3,9 +3,12 @@
 //! State and output go through memory files, not pipes: a hook that reads nothing or prints a lot can't
 //! block us, and we need neither threads nor a poll loop over three streams.
 
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -19,21 +22,47 @@ use crate::spec::state::State;
 /// The most of a failed hook's output that goes into the error, in bytes.
 const OUTPUT_SHOWN: u64 = 1024;
 
-/// Runs `hooks` in order and stops at the first failure.
+/// Where hooks run, and with what environment unless they have their own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setting<'a> {
+    /// The working directory; `None` leaves it as it is.
+    pub directory: Option<&'a Path>,
+    /// `None`: that of this process.
+    pub env: Option<&'a [CString]>,
+}
+
+/// Runs `hooks` in order in the bundle, as runc, and stops at the first failure.
 pub fn run(kind: &str, hooks: &[Hook], state: &State) -> Result<()> {
-    for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, state).with_context(|| format!("run {kind} hook {index} {}", hook.path.display()))?;
-    }
-    Ok(())
+    run_in(Setting::of_runtime(state), kind, hooks, state)
+}
+
+/// As [`run`], elsewhere.
+pub fn run_in(setting: Setting<'_>, kind: &str, hooks: &[Hook], state: &State) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(index, hook)| numbered(setting, (kind, index), hook, state))
 }
 
 /// Runs all `hooks`, whatever each one's outcome, and returns the failures (runtime.md, "Lifecycle", 13: a
 /// failing poststop hook is a warning).
 pub fn run_all(kind: &str, hooks: &[Hook], state: &State) -> Vec<Error> {
-    hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
+    let setting = Setting::of_runtime(state);
+    let one = |(index, hook)| numbered(setting, (kind, index), hook, state).err();
+    hooks.iter().enumerate().filter_map(one).collect()
 }
 
-fn run_one(hook: &Hook, state: &State) -> Result<()> {
+impl<'a> Setting<'a> {
+    fn of_runtime(state: &'a State) -> Setting<'a> {
+        Setting { directory: Some(state.bundle.as_path()).filter(|bundle| bundle.is_dir()), env: None }
+    }
+}
+
+/// In the words of runc, by which users search.
+fn numbered(setting: Setting<'_>, (kind, index): (&str, usize), hook: &Hook, state: &State) -> Result<()> {
+    run_one(setting, hook, state)
+        .with_context(|| format!("error running {kind} hook #{index}: {}", hook.path.display()))
+        .map_err(|error| error.about(format!("hooks.{kind}[{index}]")))
+}
+
+fn run_one(setting: Setting<'_>, hook: &Hook, state: &State) -> Result<()> {
     let json = serde_json::to_vec(state).map_err(|e| Error::new(Kind::System, e.to_string()))?;
     let mut input = memory_file()?;
     input.write_all(&json)?;
@@ -45,6 +74,12 @@ fn run_one(hook: &Hook, state: &State) -> Result<()> {
     }
     if let Some(env) = &hook.env {
         command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    } else if let Some(env) = setting.env {
+        let pairs = env.iter().filter_map(|entry| split_entry(entry.to_bytes()));
+        command.env_clear().envs(pairs);
+    }
+    if let Some(directory) = setting.directory {
+        command.current_dir(directory);
     }
     command
         .stdin(Stdio::from(input))
@@ -66,7 +101,20 @@ fn run_one(hook: &Hook, state: &State) -> Result<()> {
     output.rewind()?;
     output.take(OUTPUT_SHOWN).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
-    Err(Error::new(Kind::System, format!("{status}, output: {}", text.trim_end())))
+    Err(Error::new(Kind::System, format!("{}, output: {}", describe(status), text.trim_end())))
+}
+
+fn split_entry(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let at = entry.iter().position(|byte| *byte == b'=')?;
+    Some((OsStr::from_bytes(&entry[..at]), OsStr::from_bytes(&entry[at + 1..])))
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal: {}", crate::sys::process::signal_text(signal)),
+        (None, None) => status.to_string(),
+    }
 }
 
 fn wait_at_most(child: &mut std::process::Child, seconds: i64) -> Result<Option<ExitStatus>> {

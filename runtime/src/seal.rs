@@ -2,25 +2,32 @@
 //!
 //! A container can get hold of the program that makes it: its entry point may be a link to /proc/self/exe, or
 //! a script that names it as interpreter, and then open it for writing (CVE-2019-5736). So before a container
-//! is entered, the program executes itself through a read-only, detached mount of its own file: no bytes are
-//! copied, and there is no mount point at which it could be made writable again. Where that is not permitted
-//! (no CAP_SYS_ADMIN) or not there (before Linux 5.12), a sealed copy in memory does the same.
+//! is entered, the program executes itself through an overlay of its own folder that has no layer to write to: no
+//! bytes are copied, what the container can get hold of is not even the host's inode (which it could lock), and
+//! the mount is attached nowhere, so that it can't be made writable again. Where overlays are not to be had, a
+//! read-only clone of the mount that the file is on comes close to it; where neither is permitted (no
+//! CAP_SYS_ADMIN), a sealed copy in memory does the same.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::Seek as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 
-use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::process::fexecve;
 
-/// argv[0] of the copy, by which it knows that it need not try again.
-const SEALED_NAME: &std::ffi::CStr = c"wharf-runtime:sealed";
+/// linux/magic.h
+const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+/// What argv[0] of the copy ends with, by which it knows that it need not try again.
+pub const MARK: &str = ":sealed";
 
 /// Executes the copy, or returns if this is it.
 pub fn ensure() -> Result<()> {
@@ -30,18 +37,20 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| name.as_encoded_bytes() == SEALED_NAME.to_bytes()) {
+    let mut name = arguments.next().unwrap_or_default();
+    if name.as_encoded_bytes().ends_with(MARK.as_bytes()) {
         return Err(Error::new(Kind::System, "the protected copy of this program is writable"));
     }
     let c_string = |text: std::ffi::OsString| {
         CString::new(text.into_vec()).map_err(|_| Error::invalid("an argument holds a NUL"))
     };
+    name.push(MARK);
     let arguments: Vec<CString> =
-        std::iter::once(Ok(SEALED_NAME.to_owned())).chain(arguments.map(c_string)).collect::<Result<_>>()?;
+        std::iter::once(name).chain(arguments).map(c_string).collect::<Result<_>>()?;
     let pairs = std::env::vars_os().map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
     let environment: Vec<CString> = pairs.filter_map(|pair| CString::new(pair).ok()).collect();
-    let copy = match read_only_mount() {
-        Ok(mount) => mount,
+    let copy = match overlay(&own).or_else(|_| read_only_mount()) {
+        Ok(file) => file,
         Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => sealed_copy(own)?,
         Err(errno) => return Err(errno).context("mount own program read-only"),
     };
@@ -54,6 +63,52 @@ fn is_sealed(own: &OwnedFd) -> Result<bool> {
     }
     // Only files in memory have seals; for others the question itself is EINVAL.
     Ok(rustix::fs::fcntl_get_seals(own).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
+}
+
+/// How this program is protected, once [`ensure`] has returned.
+pub fn means() -> &'static str {
+    let file_system = rustix::fs::statfs("/proc/self/exe").map(|found| found.f_type);
+    match file_system {
+        Ok(OVERLAYFS_SUPER_MAGIC) => "using overlayfs for sealed /proc/self/exe",
+        Ok(TMPFS_MAGIC) => "using a sealed memory file for /proc/self/exe",
+        _ => "using a read-only mount for /proc/self/exe",
+    }
+}
+
+/// An overlay needs two lower layers that do not contain one another. This one is always there and, as the lower
+/// of the two, never seen.
+const SECOND_LAYER: &str = "/sys/fs";
+
+/// Opens the program's file in an overlay.
+fn overlay(own: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let path = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
+    let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+    let (Some(folder), Some(name)) = (path.parent().and_then(Path::to_str), path.file_name()) else {
+        return Err(Errno::NOENT);
+    };
+    if folder.contains([':', '\\', ',']) {
+        return Err(Errno::INVAL); // would have to be escaped
+    }
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "wharf-runtime")?;
+    rustix::mount::fsconfig_set_string(&context, "lowerdir", format!("{folder}:{SECOND_LAYER}"))?;
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&mount, name, flags, Mode::empty())?;
+    // A file that is mounted on its name is not in the folder's file system, and another may be there.
+    match (rustix::fs::fstat(own)?, rustix::fs::fstat(&file)?) {
+        (a, b) if change(&a) == change(&b) => Ok(file),
+        _ => Err(Errno::STALE),
+    }
+}
+
+/// What an overlay does not change of a file's status and no two files have in common.
+fn change(stat: &Stat) -> (i64, u64, i64) {
+    (stat.st_ctime, stat.st_ctime_nsec, stat.st_size)
 }
 
 fn read_only_mount() -> rustix::io::Result<OwnedFd> {

@@ -49,7 +49,7 @@ fn bad_values_are_refused_by_name_and_leave_nothing() {
             |c| c["linux"]["seccomp"] = json!({"defaultAction": "X"}),
             &["linux.seccomp.defaultAction", "\"X\""],
         ),
-        (|c| c["process"]["apparmorProfile"] = json!("x"), &["process.apparmorProfile", "not supported yet"]),
+        (|c| c["process"]["apparmorProfile"] = json!("nosuch"), &["process.apparmorProfile"]),
     ];
     for (change, parts) in cases {
         let sandbox = Sandbox::shell("true", change);
@@ -78,7 +78,7 @@ fn json_log_holds_one_record_for_a_failure_and_none_for_a_success() {
     let log = sandbox.bundle().join("log.json");
     let with_log = ["--log", log.to_str().unwrap(), "--log-format", "json", "--log-format=json"];
     let verb = |words: &[&str]| sandbox.verb(&[&with_log[..], words].concat());
-    verb(&["list"]).ok();
+    verb(&["features"]).ok();
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
     assert_eq!(verb(&["state", "nosuch"]).code, 1);
     let text = std::fs::read_to_string(&log).unwrap();
@@ -92,6 +92,50 @@ fn json_log_holds_one_record_for_a_failure_and_none_for_a_success() {
 fn missing_option_value_says_so_in_the_words_that_engines_search_for() {
     let sandbox = Sandbox::shell("true", |_| ());
     sandbox.verb(&["create", "--bundle"]).fails(1, &["flag needs an argument"]);
+}
+
+/// As a shell: the program's own failing is not preceded by the story of who tried.
+#[test]
+fn program_that_cannot_be_executed_is_reported_in_one_plain_line() {
+    let sandbox = Sandbox::new(&["/run.sh"], |_| ());
+    let script = sandbox.rootfs().join("run.sh");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = sandbox.run();
+    assert_ne!(said.code, 0);
+    assert_eq!(said.err, "exec /run.sh: no such file or directory\n");
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn debug_records_go_to_the_log_or_to_standard_error() {
+    let sandbox = Sandbox::shell("echo hello", |_| ());
+    let run = ["run", "--bundle", sandbox.bundle().to_str().unwrap(), &sandbox.id];
+    let said = sandbox.verb(&[&["--debug"], &run[..]].concat());
+    assert!(said.err.contains("level=debug msg=\"nsexec container setup"), "{}", said.err);
+    assert!(said.err.contains("child process in init()"), "{}", said.err);
+    assert_eq!(said.ok(), "hello\n");
+    let log = sandbox.bundle().join("log.json");
+    let to_file = ["--debug", "--log-format", "json", "--log", log.to_str().unwrap()];
+    let said = sandbox.verb(&[&to_file, &run[..]].concat());
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("hello\n", ""));
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["level"], "debug", "{line}");
+    }
+}
+
+#[test]
+fn help_names_the_program_and_the_verb_as_they_were_called() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let name = wharf_tests::runtime_path().file_name().unwrap().to_string_lossy().into_owned();
+    let heading = |verb: &[&str]| sandbox.verb(&[verb, &["--help"]].concat()).ok();
+    assert!(heading(&[]).starts_with(&format!("NAME:\n   {name} - Open Container Initiative runtime")));
+    for verb in ["create", "start", "run", "exec", "state", "list", "ps", "kill", "delete", "pause", "resume"]
+    {
+        let text = heading(&[verb]);
+        assert!(text.starts_with(&format!("NAME:\n   {name} {verb} - ")), "{text}");
+    }
+    sandbox.verb(&["nope", "--help"]).fails(1, &["No help topic for 'nope'"]);
 }
 
 #[test]

@@ -38,6 +38,15 @@ fn exec_takes_user_env_and_cwd() {
 }
 
 #[test]
+fn exec_enters_a_working_directory_but_makes_none() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let inside = ["exec", "--cwd", "/nosuch", &sandbox.id, "true"];
+    sandbox.verb(&inside).fails(255, &["chdir to cwd", "/nosuch", "no such file or directory"]);
+    assert!(!sandbox.rootfs().join("nosuch").exists());
+}
+
+#[test]
 fn detached_exec_outlives_the_runtime() {
     let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
     sandbox.start();
@@ -48,6 +57,42 @@ fn detached_exec_outlives_the_runtime() {
     assert_eq!(command_line(), "sleep\u{0}999\u{0}");
     sandbox.verb(&["kill", &sandbox.id, "KILL"]).ok();
     wait_until("the end of the exec'd process", || command_line().is_empty());
+}
+
+/// What bash makes of `--process <(echo ...)`. Of all else that is open nothing gets into the container.
+#[test]
+fn process_can_come_over_a_descriptor_of_the_caller() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let process = json!({"args": ["ls", "/proc/self/fd"], "cwd": "/", "env": ["PATH=/bin"]});
+    let script = "exec 7</etc/passwd; \"$@\" exec --process <(printf %s \"$PROCESS\") \"$ID\"";
+    let runtime = sandbox.command();
+    let said: wharf_tests::Said = std::process::Command::new("bash")
+        .args(["-c", script, "bash"])
+        .arg(runtime.get_program())
+        .args(runtime.get_args())
+        .envs([("PROCESS", process.to_string()), ("ID", sandbox.id.clone())])
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(said.ok(), "0\n1\n2\n3\n"); // 3 is the one by which ls reads the folder
+}
+
+#[test]
+fn added_capability_is_ambient_if_the_config_lets_it_be_inherited() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |c| {
+        c["process"]["capabilities"] = json!({"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"],
+            "inheritable": ["CAP_CHOWN"], "effective": ["CAP_KILL"], "ambient": ["CAP_KILL"]});
+    });
+    let said = sandbox.create();
+    assert!(said.err.contains("can't raise ambient capability CAP_KILL: "), "{said:?}");
+    sandbox.verb(&["start", &sandbox.id]).ok();
+    let ambient = |capability: &str| {
+        let script = "sed -n s/^CapAmb:.0*//p /proc/self/status";
+        sandbox.verb(&["exec", "--cap", capability, &sandbox.id, "sh", "-c", script]).ok()
+    };
+    assert_eq!(ambient("CAP_CHOWN"), "1\n");
+    assert_eq!(ambient("CAP_KILL"), "\n");
 }
 
 #[test]

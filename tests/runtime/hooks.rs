@@ -34,7 +34,7 @@ fn hooks_run_in_order_with_the_state_on_standard_input() {
         state["status"].as_str().unwrap().to_owned()
     };
     let statuses: Vec<String> = text.lines().map(status).collect();
-    assert_eq!(statuses, ["creating", "creating", "creating", "running", "stopped"]);
+    assert_eq!(statuses, ["created", "created", "created", "running", "stopped"]);
 }
 
 #[test]
@@ -72,4 +72,40 @@ fn hook_that_takes_too_long_is_killed() {
     });
     assert_eq!(sandbox.run().code, 1);
     sandbox.assert_nothing_left();
+}
+
+#[test]
+fn failed_hook_is_named_by_kind_number_and_cause() {
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
+        let sandbox = Sandbox::shell("sleep 1000", |c| {
+            c["hooks"] = json!({kind: [{"path": "/bin/true"}, {"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $$"]}]});
+        });
+        let said = sandbox.run();
+        said.fails(1, &[&format!("error running {kind} hook #1:"), "signal: killed"]);
+        sandbox.assert_nothing_left();
+    }
+}
+
+/// Where the config gives a hook no environment, one that runs in the container has the program's.
+#[test]
+fn hook_in_the_container_has_the_environment_of_its_program_unless_it_has_its_own() {
+    let sandbox = Sandbox::shell("cat /tmp/env", |c| {
+        c["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
+        c["hooks"] = json!({"startContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "echo $ONE $HOME > /tmp/env"]},
+            {"path": "/bin/sh", "args": ["sh", "-c", "/bin/busybox env | /bin/busybox grep -v -e PATH -e PWD -e SHLVL -e '^_' >> /tmp/env"], "env": ["A=b=c"]},
+        ]});
+    });
+    assert_eq!(sandbox.run().ok(), "two /root\nA=b=c\n");
+}
+
+#[test]
+fn create_container_hook_starts_in_the_root_file_system() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("where");
+    let sandbox = Sandbox::shell("true", |c| {
+        c["hooks"] = json!({"createContainer": hook(&format!("pwd > {}", file.display()))});
+    });
+    sandbox.run().ok();
+    assert_eq!(std::fs::read_to_string(file).unwrap().trim(), sandbox.rootfs().to_str().unwrap());
 }

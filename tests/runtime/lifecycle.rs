@@ -17,6 +17,49 @@ fn config_is_read_once() {
     }
 }
 
+/// PID 1 gets no signal without a handler, and the container's init has to be ended by one before it is started.
+#[test]
+fn created_container_ends_by_a_signal() {
+    for signal in ["HUP", "INT", "TERM"] {
+        let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+        sandbox.create().ok();
+        sandbox.verb(&["kill", &sandbox.id, signal]).ok();
+        sandbox.wait_for_status("stopped");
+        sandbox.verb(&["kill", &sandbox.id, "0"]).fails(1, &["container not running"]);
+        sandbox.verb(&["delete", &sandbox.id]).ok();
+        sandbox.assert_nothing_left();
+    }
+}
+
+#[test]
+fn processes_that_share_the_hosts_pids_are_killed_though_init_is_gone() {
+    let sandbox = Sandbox::shell("sleep 1000 & exec sleep 1001", |c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+    });
+    sandbox.start();
+    let pids = || -> Vec<i32> {
+        serde_json::from_str(&sandbox.verb(&["ps", "--format", "json", &sandbox.id]).ok()).unwrap()
+    };
+    wait_until("both processes", || pids().len() == 2);
+    let init = sandbox.state()["pid"].to_string();
+    assert!(std::process::Command::new("kill").args(["-9", &init]).status().unwrap().success());
+    sandbox.wait_for_status("stopped");
+    sandbox.verb(&["kill", &sandbox.id, "KILL"]).ok();
+    wait_until("the end of both", || pids().is_empty());
+    sandbox.verb(&["kill", &sandbox.id, "KILL"]).fails(1, &["container not running"]);
+}
+
+#[test]
+fn list_wants_a_root_that_was_named() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.verb(&["list"]).fails(1, &["no such file or directory"]);
+    sandbox.create().ok();
+    let text = sandbox.verb(&["list", "--format", "json"]).ok();
+    let order = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"];
+    let places: Vec<_> = order.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
+    assert!(places.is_sorted() && text.contains("\"owner\":\"root\""), "{text}");
+}
+
 #[test]
 fn life_goes_from_created_over_running_to_stopped_and_leaves_nothing() {
     let sandbox = Sandbox::new(&["sleep", "1000"], |c| c["annotations"] = json!({"a": "b"}));

@@ -3,13 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+mod apparmor;
+mod binds;
+mod checkpoint;
 mod errors;
+mod events;
 mod exec;
+mod features;
 mod filesystem;
+mod golden;
 mod hooks;
+mod isolation;
 mod lifecycle;
+mod passing;
 mod process;
 mod resources;
+mod rootless;
 mod same_view;
 mod seccomp;
+mod systemd;
+mod unified;
+mod update;
 mod users;
+mod validate;

@@ -64,7 +64,7 @@ fn only_standard_descriptors_are_inherited_and_preserved_ones() {
     if is_ours() {
         let bundle = sandbox.bundle().to_str().unwrap().to_owned();
         let said = sandbox.verb(&["run", "--bundle", &bundle, "--preserve-fds", "600", &sandbox.id]);
-        said.fails(1, &["preserve descriptor"]);
+        said.fails(1, &["--preserve-fds: descriptor"]);
         sandbox.assert_nothing_left();
     }
 }
@@ -110,4 +110,21 @@ fn runtime_program_is_out_of_reach() {
     });
     assert_eq!(open(), std::io::ErrorKind::ReadOnlyFilesystem);
     assert_eq!(std::fs::metadata(wharf_tests::runtime_path()).unwrap().modified().unwrap(), before);
+}
+
+/// crun's annotation, by which podman's `--group-add keep-groups` works.
+#[test]
+fn supplementary_groups_of_the_caller_are_kept_where_that_is_asked_and_dropped_else() {
+    if !is_ours() {
+        return;
+    }
+    for (annotations, expected) in [(json!({}), ""), (json!({"run.oci.keep_original_groups": "1"}), "4321")] {
+        let sandbox = Sandbox::shell("grep Groups: /proc/self/status", |c| c["annotations"] = annotations);
+        let runtime = sandbox.command();
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--groups", "4321"]).arg(runtime.get_program()).args(runtime.get_args());
+        command.args(["run", "--bundle", sandbox.bundle().to_str().unwrap(), &sandbox.id]);
+        let said = wharf_tests::Said::from(command.output().unwrap()).ok();
+        assert_eq!(said.trim_start_matches("Groups:").trim(), expected);
+    }
 }

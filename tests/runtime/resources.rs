@@ -1,12 +1,22 @@
 //! Limits, read back from the container's own control group (config-linux.md, "Control groups").
 
 use serde_json::json;
-use wharf_tests::{Sandbox, has_cgroup_v1, hierarchies};
+use wharf_tests::{Sandbox, has_cgroup_v1, hierarchies, skip};
+
+/// Several controllers can share a hierarchy: `cpu,cpuacct`.
+fn has(hierarchy: &std::path::Path, controller: &str) -> bool {
+    hierarchy.file_name().unwrap().to_str().unwrap().split(',').any(|name| name == controller)
+}
 
 fn read(sandbox: &Sandbox, controller: &str, file: &str) -> String {
     let all = hierarchies();
-    let hierarchy = all.iter().find(|path| path.ends_with(controller)).unwrap_or(&all[0]);
-    std::fs::read_to_string(hierarchy.join(&sandbox.id).join(file)).unwrap().trim().to_owned()
+    let hierarchy = all.iter().find(|path| has(path, controller)).unwrap_or(&all[0]);
+    std::fs::read_to_string(sandbox.cgroup(hierarchy).join(file)).unwrap().trim().to_owned()
+}
+
+fn may_make_nodes(config: &mut serde_json::Value) {
+    let sets = json!(["CAP_MKNOD"]);
+    config["process"]["capabilities"] = json!({"bounding": sets, "effective": sets, "permitted": sets});
 }
 
 #[test]
@@ -46,6 +56,7 @@ fn device_rules_hold_inside() {
         "echo x > /dev/null && echo null; mknod /tmp/kmsg c 1 11; cat /tmp/kmsg 2>&1 | tail -c 24",
         |c| {
             c["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}]});
+            may_make_nodes(c);
         },
     );
     assert_eq!(sandbox.run().ok(), "null\nOperation not permitted\n");
@@ -83,7 +94,7 @@ fn sysctl_of_a_namespace_is_set_and_of_the_host_refused() {
 #[test]
 fn refused_create_leaves_the_tasks_of_a_used_cgroup_alone() {
     let sandbox = Sandbox::shell("true", |_| ());
-    let (holder, root) = (hierarchies()[0].join(&sandbox.id), sandbox.id.clone());
+    let (holder, root) = (sandbox.cgroup(&hierarchies()[0]), sandbox.id.clone());
     std::fs::create_dir(&holder).unwrap();
     let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     std::fs::write(holder.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
@@ -96,4 +107,108 @@ fn refused_create_leaves_the_tasks_of_a_used_cgroup_alone() {
     if wharf_tests::is_ours() {
         said.fails(1, &["container's cgroup is not empty"]);
     }
+}
+
+/// On v1 each controller can have its own; on v2 there is one path for all.
+#[test]
+fn exec_goes_below_the_container_where_it_is_told_to() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let all = hierarchies();
+    let hierarchy = all.iter().find(|path| path.ends_with("memory")).unwrap_or(&all[0]);
+    let below = sandbox.cgroup(hierarchy).join("below");
+    std::fs::create_dir(&below).unwrap();
+    let exec =
+        |cgroup: &str| sandbox.verb(&["exec", "--cgroup", cgroup, &sandbox.id, "cat", "/proc/self/cgroup"]);
+    let word = if has_cgroup_v1() { "memory:below" } else { "below" };
+    let told = exec(word).ok();
+    let place = below.strip_prefix(hierarchy).unwrap().to_str().unwrap();
+    assert!(told.lines().any(|line| line.ends_with(place)), "{told}");
+    assert!(exec("/").ok().lines().all(|line| !line.ends_with("/below")));
+    exec("..").fails(255, &["sub cgroup path"]);
+    exec("nowhere").fails(255, &["adding pid ", "o such file or directory"]);
+    if has_cgroup_v1() {
+        exec("whaaat:/").fails(255, &["unknown controller "]);
+        exec("memory:nowhere").fails(255, &["adding pid ", "o such file or directory"]);
+    }
+}
+
+/// `rwa` has been seen in configs: letters that name no right do no harm, but they give none either.
+#[test]
+fn harmless_letters_in_device_access_are_passed_over() {
+    let rules = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rra"}]);
+    let sandbox = Sandbox::shell(
+        "mknod /tmp/kmsg c 1 11; dd if=/dev/null of=/tmp/kmsg 2>&1 | grep -c permitted",
+        |c| {
+            c["linux"]["resources"] = json!({ "devices": rules });
+            c["process"]["capabilities"] =
+                json!({"bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"]});
+        },
+    );
+    assert_eq!(sandbox.run().ok(), "1\n");
+}
+
+/// What a refused `create` found frozen stays frozen.
+#[test]
+fn frozen_cgroup_is_refused_and_not_thawed() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let all = hierarchies();
+    let found = all.iter().find(|path| path.ends_with("freezer"));
+    let holder = sandbox.cgroup(found.unwrap_or(&all[0]));
+    let (file, frozen) = match found {
+        Some(_) => ("freezer.state", "FROZEN"),
+        None => ("cgroup.freeze", "1"),
+    };
+    std::fs::create_dir(&holder).unwrap();
+    std::fs::write(holder.join(file), frozen).unwrap();
+    let said = sandbox.create();
+    let now = std::fs::read_to_string(holder.join(file)).unwrap();
+    std::fs::remove_dir(&holder).unwrap();
+    said.fails(1, &["container's cgroup unexpectedly frozen"]);
+    assert_eq!(now.trim(), frozen);
+}
+
+#[test]
+fn unified_limits_are_refused_on_v1() {
+    if !has_cgroup_v1() {
+        skip("the host has cgroup v2");
+        return;
+    }
+    let sandbox = Sandbox::shell("true", |c| {
+        c["linux"]["resources"] = json!({"unified": {"memory.min": "131072"}});
+    });
+    sandbox.run().fails(1, &["invalid configuration"]);
+    sandbox.assert_nothing_left();
+}
+
+/// A container that may write to its cgroups can move itself out, and the directory that it was made with can go.
+#[test]
+fn exec_follows_an_init_that_has_left_its_cgroup() {
+    if wharf_tests::with_systemd_cgroups() || !wharf_tests::is_ours() {
+        skip("systemd ends a unit that is empty, and runc 1.1 knows one place only");
+        return;
+    }
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let pid = sandbox.state()["pid"].to_string();
+    let made: Vec<_> = hierarchies().iter().map(|path| sandbox.cgroup(path)).filter(|p| p.is_dir()).collect();
+    let elsewhere = |own: &std::path::Path| own.with_file_name(format!("{}-elsewhere", sandbox.id));
+    for own in &made {
+        std::fs::create_dir(elsewhere(own)).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|file| own.join(file).exists()) {
+            std::fs::copy(own.join(file), elsewhere(own).join(file)).unwrap();
+        }
+        std::fs::write(elsewhere(own).join("cgroup.procs"), &pid).unwrap();
+        std::fs::remove_dir(own).unwrap();
+    }
+    let seen = sandbox.exec("cat /proc/self/cgroup");
+    let no_limit = sandbox.verb(&["update", "--pids-limit", "5", &sandbox.id]);
+    let deleted = sandbox.verb(&["delete", "--force", &sandbox.id]);
+    for own in &made {
+        wharf_tests::wait_until("the cgroup to empty", || std::fs::remove_dir(elsewhere(own)).is_ok());
+    }
+    assert!(seen.ok().lines().filter(|line| line.contains("-elsewhere")).count() == made.len());
+    no_limit.fails(1, &["linux.resources.pids.limit", "cgroup is gone"]);
+    deleted.ok();
+    sandbox.assert_nothing_left();
 }

@@ -2,7 +2,9 @@
 //! and the proof that nothing is left behind.
 //!
 //! `RUNTIME` picks the runtime under test: a path or a name on PATH; unset, it is the workspace's own binary.
-//! So each suite can first be shown right on a reference (`RUNTIME=runc`).
+//! So each suite can first be shown right on a reference (`RUNTIME=runc`). `WHARF_TEST_CGROUP=systemd` runs it
+//! under the systemd cgroup driver, where systemd is running. `WHARF_TEST_PATIENCE=6` waits six times as long for
+//! everything, on a slow machine.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,30 @@ pub fn runtime_path() -> PathBuf {
 /// Whether the runtime under test is the workspace's own.
 pub fn is_ours() -> bool {
     std::env::var_os("RUNTIME").is_none()
+}
+
+/// Whether the suite runs under the systemd cgroup driver.
+pub fn with_systemd_cgroups() -> bool {
+    match std::env::var("WHARF_TEST_CGROUP").as_deref() {
+        Ok("systemd") => true,
+        Ok("cgroupfs") | Err(_) => false,
+        Ok(other) => panic!("WHARF_TEST_CGROUP: {other:?} is none of cgroupfs, systemd"),
+    }
+}
+
+/// Says why a test is not run, and is false. Not by a macro, whose output libtest keeps to itself when a test
+/// passes: `scripts/guest` counts these lines.
+pub fn skip(why: &str) -> bool {
+    use std::io::Write as _;
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let mut stderr = std::io::stderr().lock();
+    writeln!(stderr, "skipped {name}: {why}").unwrap();
+    false
+}
+
+/// Whether systemd is this host's init (sd_booted(3)).
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
 }
 
 /// A bundle, and a state root, both gone at the end.
@@ -123,7 +149,10 @@ impl Sandbox {
         let sandbox = Sandbox { folder: TempDir::new().unwrap(), id };
         fill_rootfs(&sandbox.rootfs());
         let mut config = base_config(args);
-        config["linux"]["cgroupsPath"] = json!(format!("/{}", sandbox.id));
+        config["linux"]["cgroupsPath"] = match with_systemd_cgroups() {
+            true => json!(format!("system.slice:wharf:{}", sandbox.id)),
+            false => json!(format!("/{}", sandbox.id)),
+        };
         change(&mut config);
         sandbox.write_config(&config.to_string());
         sandbox
@@ -163,7 +192,23 @@ impl Sandbox {
     pub fn command_of(&self, runtime: &Path) -> Command {
         let mut command = Command::new(runtime);
         command.arg("--root").arg(self.root()).stdin(Stdio::null());
+        if with_systemd_cgroups() {
+            command.arg("--systemd-cgroup");
+        }
         command
+    }
+
+    /// The systemd unit of the container, under that driver.
+    pub fn unit(&self) -> String {
+        format!("wharf-{}.scope", self.id)
+    }
+
+    /// The container's directory in the hierarchy that is mounted at `hierarchy`.
+    pub fn cgroup(&self, hierarchy: &Path) -> PathBuf {
+        match with_systemd_cgroups() {
+            true => hierarchy.join("system.slice").join(self.unit()),
+            false => hierarchy.join(&self.id),
+        }
     }
 
     /// Runs a verb to its end. Output goes to files: a container that lives on would keep a pipe open.
@@ -214,7 +259,10 @@ impl Sandbox {
             std::fs::read_dir(self.root()).into_iter().flatten().map(|e| e.unwrap().path()).collect();
         assert!(state.is_empty(), "state left: {state:?}");
         for hierarchy in hierarchies() {
-            assert!(!hierarchy.join(&self.id).exists(), "cgroup left in {}", hierarchy.display());
+            assert!(!self.cgroup(&hierarchy).exists(), "cgroup left in {}", hierarchy.display());
+        }
+        if with_systemd_cgroups() {
+            assert_eq!(systemd_property(&self.unit(), "LoadState"), "not-found", "{} left", self.unit());
         }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let bundle = self.bundle().to_str().unwrap();
@@ -227,6 +275,12 @@ impl Drop for Sandbox {
         // A test that failed half-way may have left a container; its folder can't go before that has gone.
         self.command().args(["delete", "--force", &self.id]).output().ok();
     }
+}
+
+/// What systemd says of a unit.
+pub fn systemd_property(unit: &str, property: &str) -> String {
+    let output = Command::new("systemctl").args(["show", "--value", "--property", property, unit]).output();
+    Said::from(output.unwrap()).ok().trim().to_owned()
 }
 
 /// The mount points of all cgroup hierarchies.
@@ -246,8 +300,16 @@ pub fn has_cgroup_v1() -> bool {
 
 /// Asks until the answer is yes, for states that nothing announces.
 #[track_caller]
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_up_to(Duration::from_secs(20), what, holds);
+}
+
+/// The same with a limit of one's own.
+#[track_caller]
+pub fn wait_up_to(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let patience =
+        std::env::var("WHARF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    let deadline = Instant::now() + limit * patience;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::yield_now();

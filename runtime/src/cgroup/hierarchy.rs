@@ -1,8 +1,10 @@
-//! Finds the host's cgroup hierarchies in the text of /proc/self/mountinfo (proc(5)).
+//! Finds the host's cgroup hierarchies among its mounts.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::sys::mountinfo::Mount;
 
 /// Which version holds the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,13 @@ pub struct Dir {
     pub mount_point: PathBuf,
     /// The container's directory.
     pub path: PathBuf,
+    /// What we made of it, parents first: noted before it is made. A name stays here though somebody else
+    /// was quicker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub created: Vec<PathBuf>,
+    /// When it was there already: itself and what was below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<PathBuf>,
 }
 
 impl Dir {
@@ -40,13 +49,10 @@ const NOT_CONTROLLERS: [&str; 7] =
     ["rw", "ro", "xattr", "noprefix", "clone_children", "none", "favordynmods"];
 
 /// The hierarchies, each with its mount point as `path`. A hierarchy mounted twice counts once.
-pub(super) fn parse(mountinfo: &str) -> (Mode, Vec<Dir>) {
+pub(super) fn among(mounts: Vec<Mount>) -> (Mode, Vec<Dir>) {
     let mut v1: Vec<Dir> = Vec::new();
     let mut v2: Vec<Dir> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (Some(point), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
-        let (kind, options) = (right.next().unwrap_or_default(), right.nth(1).unwrap_or_default());
+    for Mount { point: mount_point, kind, options, .. } in mounts {
         if kind != "cgroup" && kind != "cgroup2" {
             continue;
         }
@@ -61,9 +67,16 @@ pub(super) fn parse(mountinfo: &str) -> (Mode, Vec<Dir>) {
         if list.iter().any(|dir| dir.controllers == controllers) {
             continue;
         }
-        let mount_point = PathBuf::from(unescape(point));
         let name = mount_point.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        list.push(Dir { name, controllers, unified, path: mount_point.clone(), mount_point });
+        list.push(Dir {
+            name,
+            controllers,
+            unified,
+            path: mount_point.clone(),
+            mount_point,
+            created: Vec::new(),
+            found: Vec::new(),
+        });
     }
     let has_controllers = v1.iter().any(|dir| dir.controllers.iter().any(|c| !c.starts_with("name=")));
     if has_controllers {
@@ -74,17 +87,10 @@ pub(super) fn parse(mountinfo: &str) -> (Mode, Vec<Dir>) {
     }
 }
 
-/// mountinfo writes space, tab, newline and backslash as `\ooo`.
-fn unescape(text: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mountinfo;
 
     #[test]
     fn hybrid_has_the_v1_hierarchies_and_the_unified_one() {
@@ -92,7 +98,7 @@ mod tests {
                     26 25 0:23 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
                     27 25 0:24 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
                     28 25 0:25 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n";
-        let (mode, dirs) = parse(text);
+        let (mode, dirs) = among(mountinfo::parse(text.as_bytes()));
         assert_eq!(mode, Mode::V1);
         assert_eq!(dirs.len(), 3);
         assert_eq!((dirs[0].name.as_str(), dirs[0].controllers.len()), ("cpu,cpuacct", 2));
@@ -101,7 +107,8 @@ mod tests {
 
     #[test]
     fn unified_alone_is_v2() {
-        let (mode, dirs) = parse("30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
+        let (mode, dirs) =
+            among(mountinfo::parse(b"30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"));
         assert_eq!((mode, dirs.len()), (Mode::V2, 1));
     }
 }

@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Dir, write_file};
+use super::Dir;
+use super::files::{read_file, write_file};
+use super::make::levels;
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::resources::Rule;
+use crate::plan::resources::devices::{Exceptions, Rule};
 
 /// A new cpuset has no processors and no memory, so no task can enter it: each level takes its parent's.
 pub(super) fn inherit_cpuset(dir: &Dir) -> Result<()> {
-    let below: Vec<_> = dir.path.ancestors().take_while(|path| *path != dir.mount_point).collect();
-    for path in below.iter().rev() {
+    for path in levels(dir) {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let own = std::fs::read_to_string(path.join(file)).with_context(|| format!("read {file}"))?;
             let Some(parent) = path.parent().filter(|_| own.trim().is_empty()) else { continue };
@@ -22,32 +23,40 @@ pub(super) fn inherit_cpuset(dir: &Dir) -> Result<()> {
     Ok(())
 }
 
-/// Denies all, then follows the rules in order: the kernel's lists are themselves such a history.
+/// Sets the default and the exceptions from it that the rules come to.
 pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
-    write_file(&dir.path.join("devices.deny"), "a")?;
-    for rule in rules {
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        // The kernel takes `a` as all devices, whatever follows it: a narrower rule is one for each kind.
-        let narrow = rule.kind == 'a' && (rule.numbers != (None, None) || rule.access.len() < 3);
-        let kinds: &[char] = if narrow { &['b', 'c'] } else { &[rule.kind] };
-        for kind in kinds {
-            let rule = Rule { kind: *kind, ..rule.clone() };
-            write_file(&dir.path.join(file), &rule.to_string()).context("linux.resources.devices")?;
-        }
+    for (file, value) in Exceptions::follow(rules)?.writes() {
+        write_file(&dir.path.join(file), &value)?;
     }
     Ok(())
 }
 
-/// Freezes or thaws. A task that forks while the freezer walks its list can keep it FREEZING: then it is
-/// asked again.
+/// Goes from some exceptions to others by what differs.
+pub(super) fn change_devices(dir: &Dir, old: &Exceptions, new: &Exceptions) -> Result<()> {
+    old.writes_to(new).iter().try_for_each(|(file, value)| write_file(&dir.path.join(file), value))
+}
+
+/// Freezes or thaws. A task that forks while the freezer walks its list can keep it FREEZING, and so can one
+/// that waits in the kernel for another that is frozen already: then it is thawed for a moment and asked again.
 pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
-    let (path, wanted) = (dir.path.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
+    let path = dir.path.join("freezer.state");
+    let read = || std::fs::read_to_string(&path).context("read freezer.state");
+    if !frozen {
+        write_file(&path, "THAWED")?;
+        return match read()?.trim() {
+            "THAWED" => Ok(()),
+            _ => Err(Error::new(Kind::WrongStatus, "a cgroup above is frozen")),
+        };
+    }
     let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        write_file(&path, wanted)?;
-        let now = std::fs::read_to_string(&path).context("read freezer.state")?;
-        if now.trim() == wanted {
+    for attempt in 1.. {
+        write_file(&path, "FROZEN")?;
+        let now = read()?;
+        if now.trim() == "FROZEN" {
             return Ok(());
+        }
+        if attempt % 50 == 0 {
+            write_file(&path, "THAWED")?;
         }
         if Instant::now() > deadline {
             write_file(&path, "THAWED")?;
@@ -55,12 +64,10 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    Ok(())
 }
 
-/// Whether it is frozen by its own state, not by an ancestor's.
+/// Whether its tasks are frozen or on the way there, by its own switch or by one above.
 pub(super) fn is_frozen(dir: &Dir) -> Result<bool> {
-    match std::fs::read_to_string(dir.path.join("freezer.self_freezing")) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        other => Ok(other.context("read freezer.self_freezing")?.trim() == "1"),
-    }
+    Ok(read_file(&dir.path.join("freezer.state"))?.is_some_and(|state| state != "THAWED"))
 }

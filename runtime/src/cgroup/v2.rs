@@ -2,27 +2,24 @@
 //! Documentation/admin-guide/cgroup-v2.rst).
 
 use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Dir, write_file};
+use super::Dir;
+use super::files::{read_file, write_file};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::resources::{Rule, device_program};
+use crate::plan::resources::devices::{Rule, program};
 
-/// Enables every controller that there is on each level above the container's.
-pub(super) fn enable_controllers(dir: &Dir) -> Result<()> {
-    let above: Vec<_> = dir.path.ancestors().skip(1).collect();
-    let levels = above.iter().rev().filter(|path| path.starts_with(&dir.mount_point));
-    for path in levels {
-        std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
-        let available =
-            std::fs::read_to_string(path.join("cgroup.controllers")).context("read cgroup.controllers")?;
-        let file = path.join("cgroup.subtree_control");
-        for controller in available.split_whitespace() {
-            // One by one: a controller that can't be enabled here (cpu with real-time tasks about) must not
-            // take the others with it. Whoever needs it hears that its file is missing.
-            if let Err(error) = write_file(&file, &format!("+{controller}")) {
-                log::debug!("{error}");
-            }
+/// Enables for the children of a directory every controller that it has itself.
+pub(super) fn enable_controllers(path: &Path) -> Result<()> {
+    let Some(available) = read_file(&path.join("cgroup.controllers"))? else { return Ok(()) };
+    let file = path.join("cgroup.subtree_control");
+    let enabled = read_file(&file)?.unwrap_or_default();
+    for controller in available.split_whitespace().filter(|c| !enabled.split_whitespace().any(|e| e == *c)) {
+        // One by one: a controller that can't be enabled here (cpu with real-time tasks about) must not
+        // take the others with it. Whoever needs it hears that its file is missing.
+        if let Err(error) = write_file(&file, &format!("+{controller}")) {
+            log::debug!("{error}");
         }
     }
     Ok(())
@@ -30,10 +27,8 @@ pub(super) fn enable_controllers(dir: &Dir) -> Result<()> {
 
 /// Puts the program that decides on device access on the cgroup, in the place of one of ours before it.
 pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
-    let program = device_program(rules);
     let cgroup = File::open(&dir.path).context("open cgroup")?;
-    crate::sys::bpf::attach_device_program(&cgroup, &program)
-        .context("linux.resources.devices: attach program")
+    crate::sys::bpf::attach_device_program(&cgroup, &program(rules)).context("attach program")
 }
 
 /// Freezes or thaws.
@@ -54,10 +49,8 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether its tasks are frozen.
+/// Whether its tasks are frozen, by its own switch or by one above.
 pub(super) fn is_frozen(dir: &Dir) -> Result<bool> {
-    match std::fs::read_to_string(dir.path.join("cgroup.events")) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        other => Ok(other.context("read cgroup.events")?.lines().any(|line| line == "frozen 1")),
-    }
+    let events = read_file(&dir.path.join("cgroup.events"))?;
+    Ok(events.is_some_and(|text| text.lines().any(|line| line == "frozen 1")))
 }

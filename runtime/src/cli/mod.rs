@@ -4,6 +4,9 @@
 //! (docs/decisions/0002). Engines repeat options, and Go programs write long options with one dash: both
 //! are taken.
 
+pub mod criu;
+pub mod help;
+mod quantities;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -11,7 +14,9 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::error::{Error, Kind, Result};
+use crate::cgroup::DriverName;
+use crate::error::{Error, Result};
+use crate::sys::process::in_user_namespace;
 
 /// Options before the verb.
 #[derive(Debug, Clone)]
@@ -24,6 +29,31 @@ pub struct Globals {
     pub json: bool,
     /// Whether debug messages go there too.
     pub debug: bool,
+    /// Who makes the control groups.
+    pub cgroup_driver: DriverName,
+    /// Whether to go on without control groups that can't be made; `None`: unless we are root.
+    pub rootless: Option<bool>,
+}
+
+impl Default for Globals {
+    fn default() -> Self {
+        Globals {
+            root: default_root(),
+            log: None,
+            json: false,
+            debug: false,
+            cgroup_driver: DriverName::Cgroupfs,
+            rootless: None,
+        }
+    }
+}
+
+impl Globals {
+    /// Whether a control group that can't be made is borne, as long as no limit was asked for.
+    pub fn tolerates_missing_cgroups(&self) -> bool {
+        // Root of a user namespace, as rootless engines are, owns no more of the host than an ordinary user.
+        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || in_user_namespace())
+    }
 }
 
 /// A command line up to the verb.
@@ -37,23 +67,29 @@ pub struct Words {
     pub rest: Vec<OsString>,
 }
 
-/// `/run/wharf-runtime`, or below XDG_RUNTIME_DIR for an ordinary user.
+/// `/run/wharf-runtime`, or below XDG_RUNTIME_DIR for an ordinary user, also one who is root of a user namespace:
+/// unless his environment says that he is root, which a container's does (as runc).
 fn default_root() -> PathBuf {
-    let user_directory = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let user_directory =
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let is_ordinary = || {
+        let claims_root = || std::env::var_os("USER").is_some_and(|name| name == "root");
+        !rustix::process::geteuid().is_root() || (in_user_namespace() && !claims_root())
+    };
     match user_directory {
-        Some(directory) if !rustix::process::geteuid().is_root() => directory.join("wharf-runtime"),
+        Some(directory) if is_ordinary() => directory.join("wharf-runtime"),
         _ => PathBuf::from("/run/wharf-runtime"),
     }
 }
 
-/// Splits the command line (without the program's name) at the verb.
-pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Words> {
-    let mut globals = Globals { root: default_root(), log: None, json: false, debug: false };
+/// Splits the command line (without the program's name) at the verb. On error `globals` has what came before it,
+/// so that the error goes where it should.
+pub fn split(arguments: impl IntoIterator<Item = OsString>, globals: &mut Globals) -> Result<Words> {
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy().into_owned();
         if !text.starts_with('-') {
-            return Ok(Words { globals, verb: text, rest: arguments.collect() });
+            return Ok(Words { globals: globals.clone(), verb: text, rest: arguments.collect() });
         }
         let name = text.trim_start_matches('-');
         let (name, mut value) = match name.split_once('=') {
@@ -73,27 +109,34 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Words> {
                 other => return Err(Error::invalid(format!("--log-format: unknown format {other:?}"))),
             },
             "debug" => globals.debug = value.as_deref() != Some("false"),
-            "rootless" => refuse_rootless(&needed()?)?,
-            "systemd-cgroup" if value.as_deref() == Some("false") => {}
-            "systemd-cgroup" => {
-                let message = "--systemd-cgroup: the systemd driver is not supported yet, use cgroupfs";
-                return Err(Error::new(Kind::Unsupported, message));
+            "rootless" => globals.rootless = parse_rootless(&needed()?)?,
+            "cgroup-manager" => globals.cgroup_driver = needed()?.parse()?,
+            "systemd-cgroup" if value.as_deref() == Some("false") => {
+                globals.cgroup_driver = DriverName::Cgroupfs;
             }
-            "version" | "v" => return Ok(Words { globals, verb: "--version".to_owned(), rest: Vec::new() }),
-            "help" | "h" => return Ok(Words { globals, verb: "help".to_owned(), rest: Vec::new() }),
+            "systemd-cgroup" => globals.cgroup_driver = DriverName::Systemd,
+            "version" | "v" => {
+                return Ok(Words {
+                    globals: globals.clone(),
+                    verb: "--version".to_owned(),
+                    rest: Vec::new(),
+                });
+            }
+            "help" | "h" => {
+                return Ok(Words { globals: globals.clone(), verb: "help".to_owned(), rest: Vec::new() });
+            }
             _ => return Err(Error::invalid(format!("unknown option {text:?} (see --help)"))),
         }
     }
-    Ok(Words { globals, verb: "help".to_owned(), rest: Vec::new() })
+    Ok(Words { globals: globals.clone(), verb: "help".to_owned(), rest: Vec::new() })
 }
 
-/// runc's `--rootless` says whether to go on without cgroups; we never do, so only what means that is taken.
-fn refuse_rootless(value: &str) -> Result<()> {
+/// runc's `--rootless`: whether to go on without control groups that can't be made.
+fn parse_rootless(value: &str) -> Result<Option<bool>> {
     match value {
-        "auto" | "false" => Ok(()),
-        "true" => {
-            Err(Error::new(Kind::Unsupported, "--rootless=true: ignoring cgroup errors is not supported yet"))
-        }
+        "auto" => Ok(None),
+        "true" => Ok(Some(true)),
+        "false" => Ok(Some(false)),
         other => Err(Error::invalid(format!("--rootless: {other:?} is none of true, false, auto"))),
     }
 }
@@ -109,11 +152,15 @@ pub enum Parsed<T> {
 
 /// Parses a verb's words.
 pub fn parse<T: CommandFactory + FromArgMatches>(verb: &str, rest: Vec<OsString>) -> Result<Parsed<T>> {
+    let (name, purpose) = (crate::log::program(), help::purpose(verb));
     let command = T::command()
         .no_binary_name(true)
         .args_override_self(true)
-        .bin_name(format!("wharf-runtime {verb}"))
-        .display_name(verb.to_owned());
+        .bin_name(format!("{name} {verb}"))
+        .display_name(verb.to_owned())
+        .help_template(format!(
+            "NAME:\n   {name} {verb} - {purpose}\n\n{{usage-heading}} {{usage}}\n\n{{all-args}}"
+        ));
     let rest = with_two_dashes(&command, rest);
     let matches =
         command.try_get_matches_from(rest).and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
@@ -125,10 +172,13 @@ pub fn parse<T: CommandFactory + FromArgMatches>(verb: &str, rest: Vec<OsString>
         Err(error) => {
             let text = error.to_string();
             let missing_value = text.contains("a value is required");
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            // One line: engines show the last one, and the rest is advice.
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let text = text.split("\n\n").next().unwrap_or_default();
+            let text = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             // podman and CRI-O probe for this very phrase.
             let hint = if missing_value { "flag needs an argument: " } else { "" };
-            Err(Error::invalid(format!("{hint}{text}")))
+            Err(Error::invalid(format!("{hint}{text} (see {name} {verb} --help)")))
         }
     }
 }
@@ -158,11 +208,13 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Result<Words> {
-        split(line.split_whitespace().map(OsString::from))
+        split(line.split_whitespace().map(OsString::from), &mut Globals::default())
     }
 
     #[test]
     fn globals_are_taken_in_every_form_and_repeated() {
+        let twice = words("--systemd-cgroup=false --systemd-cgroup --systemd-cgroup state x").unwrap();
+        assert_eq!(twice.globals.cgroup_driver, DriverName::Systemd);
         let words =
             words("--root /a --root=/b -debug --log-format json --log-format=json --rootless auto state x")
                 .unwrap();
@@ -174,8 +226,8 @@ mod tests {
     #[test]
     fn nothing_is_accepted_and_ignored() {
         for (line, part) in [
-            ("--systemd-cgroup create x", "not supported yet"),
-            ("--rootless=true create x", "not supported yet"),
+            ("--rootless=maybe create x", "none of true, false, auto"),
+            ("--cgroup-manager=nope create x", "unknown driver"),
             ("--nope list", "unknown option \"--nope\""),
             ("--root", "flag needs an argument"),
         ] {

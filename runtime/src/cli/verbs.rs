@@ -1,8 +1,11 @@
 //! The options of each verb, with runc's names.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser};
+
+use super::quantities::{duration, size};
 
 /// Options shared by `create` and `run`.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +19,9 @@ pub struct Making {
     /// File that receives the init's PID
     #[arg(long)]
     pub pid_file: Option<PathBuf>,
+    /// Socket that receives a pidfd of the init
+    #[arg(long)]
+    pub pidfd_socket: Option<PathBuf>,
     /// Use a moving mount and chroot instead of pivot_root
     #[arg(long)]
     pub no_pivot: bool,
@@ -86,6 +92,15 @@ pub struct Exec {
     /// File that receives the process's PID
     #[arg(long)]
     pub pid_file: Option<PathBuf>,
+    /// Socket that receives a pidfd of the process
+    #[arg(long)]
+    pub pidfd_socket: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long)]
+    pub process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long)]
+    pub apparmor: Option<String>,
     /// Set no_new_privs
     #[arg(long)]
     pub no_new_privs: bool,
@@ -95,6 +110,9 @@ pub struct Exec {
     /// Pass N more descriptors to the process
     #[arg(long, default_value_t = 0)]
     pub preserve_fds: u32,
+    /// Run in a control group below the container's: [CONTROLLER[,...]:]PATH
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    pub cgroup: Vec<String>,
     /// Go on though the container is paused
     #[arg(long)]
     pub ignore_paused: bool,
@@ -133,6 +151,92 @@ pub struct Delete {
     pub id: String,
 }
 
+/// Change the limits of a container; what is not named stays
+#[derive(Debug, Parser)]
+pub struct Update {
+    /// JSON file with limits as in linux.resources of config.json, or - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub resources: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: Limits,
+    /// Line for L3 caches in the schemata of the container's class in resctrl
+    #[arg(long)]
+    pub l3_cache_schema: Option<String>,
+    /// The same for memory bandwidth
+    #[arg(long)]
+    pub mem_bw_schema: Option<String>,
+    /// ID of the container
+    pub id: String,
+}
+
+/// Limits one by one. Sizes take k, m, g, t and p; -1 is no limit.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Weight for block devices, 10 to 1000
+    #[arg(long)]
+    pub blkio_weight: Option<u16>,
+    /// Length in microseconds of a period that --cpu-quota counts for
+    #[arg(long)]
+    pub cpu_period: Option<u64>,
+    /// Processor time in microseconds in one period
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Processor time in microseconds that may be saved up for later periods
+    #[arg(long)]
+    pub cpu_burst: Option<u64>,
+    /// Share of the processors beside other containers
+    #[arg(long)]
+    pub cpu_share: Option<u64>,
+    /// Length in microseconds of a period that --cpu-rt-runtime counts for
+    #[arg(long)]
+    pub cpu_rt_period: Option<u64>,
+    /// Real-time processor time in microseconds in one period
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<i64>,
+    /// 1: run only when nobody else wants to; 0: as others
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_idle: Option<i64>,
+    /// Processors, as 0-3,7
+    #[arg(long)]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes
+    #[arg(long)]
+    pub cpuset_mems: Option<String>,
+    /// Memory
+    #[arg(long, allow_hyphen_values = true, value_parser = size)]
+    pub memory: Option<i64>,
+    /// Memory that is left to the container when others need some
+    #[arg(long, allow_hyphen_values = true, value_parser = size)]
+    pub memory_reservation: Option<i64>,
+    /// Memory and swap together
+    #[arg(long, allow_hyphen_values = true, value_parser = size)]
+    pub memory_swap: Option<i64>,
+    /// Memory of the kernel: no kernel limits it any more
+    #[arg(long, allow_hyphen_values = true, value_parser = size, hide = true)]
+    pub kernel_memory: Option<i64>,
+    /// Memory of TCP buffers, on cgroup v1
+    #[arg(long, allow_hyphen_values = true, value_parser = size, hide = true)]
+    pub kernel_memory_tcp: Option<i64>,
+    /// Number of processes and threads
+    #[arg(long, allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+}
+
+/// Print what happens to a container, one JSON document a line: statistics at intervals, and each time that it runs
+/// out of memory
+#[derive(Debug, Parser)]
+pub struct Events {
+    /// Time between statistics: 5s, 100ms, 1m30s
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub interval: Duration,
+    /// Print statistics once
+    #[arg(long)]
+    pub stats: bool,
+    /// ID of the container
+    pub id: String,
+}
+
 /// List containers
 #[derive(Debug, Parser)]
 pub struct List {
@@ -166,6 +270,23 @@ pub struct SpecWords {
     /// Folder to write it to
     #[arg(short, long, default_value = ".")]
     pub bundle: PathBuf,
+    /// Make it one that an ordinary user can run
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// Show everything that is wrong with a bundle's config, touching nothing
+#[derive(Debug, Parser)]
+pub struct Validate {
+    /// text or json
+    #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
+    pub format: String,
+    /// Path of the bundle
+    #[arg(short, long)]
+    pub bundle: Option<PathBuf>,
+    /// The same
+    #[arg(value_name = "BUNDLE", conflicts_with = "bundle")]
+    pub path: Option<PathBuf>,
 }
 
 /// A verb without words: features

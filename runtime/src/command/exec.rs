@@ -2,25 +2,31 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags};
+use rustix::fs::{Mode, OFlags};
 
-use super::create::set_oom_score;
+use super::create::introduce_to_agent;
 use super::foreground::{self, Relay};
 use super::open;
+use crate::cgroup::{Below, allow_every_cpu};
 use crate::cli::Globals;
 use crate::cli::verbs::Exec;
 use crate::container::record::{Record, write_atomically};
 use crate::container::status;
 use crate::error::{Context, Error, Kind, Result};
+use crate::init::attributes::Shared;
 use crate::init::exec::{self, Inheritance};
-use crate::launch::console;
-use crate::launch::spawn::{Join, spawn};
+use crate::init::namespaces::Owner;
+use crate::init::passed::PassedFds;
+use crate::launch::spawn::{Birth, Join, spawn};
 use crate::launch::sync::Message;
-use crate::plan::namespaces::{KINDS, Namespaces};
+use crate::launch::{host, socket};
+use crate::plan::findings::Findings;
+use crate::plan::namespaces::KINDS;
 use crate::plan::process::ProcessPlan;
-use crate::plan::seccomp;
+use crate::plan::{scheduling, seccomp};
 use crate::spec::state::Status;
-use crate::spec::{Process, User};
+use crate::spec::{Process, User, from_json};
+use crate::sys::scheduling::sched_setaffinity;
 
 /// What a failed `exec` exits with: 1 could be the program's own (as runc).
 pub const FAILED: i32 = 255;
@@ -28,7 +34,7 @@ pub const FAILED: i32 = 255;
 /// The verb.
 pub fn exec(globals: &Globals, words: &Exec) -> Result<i32> {
     let id = words.id_and_command.first().map(String::as_str).unwrap_or_default();
-    enter(globals, words, id).with_context(|| format!("exec in {id:?}"))
+    enter(globals, words, id).context("exec failed")
 }
 
 fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
@@ -45,32 +51,56 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
         record.init.ok_or_else(|| Error::new(Kind::WrongStatus, "cannot exec in a stopped container"))?;
     // From the saved config, never from the bundle: edits of that must change nothing any more.
     let process = resolve_process(words, &record)?;
-    let plan = ProcessPlan::resolve(&process)?;
+    let below = Below::parse(&words.cgroup)?;
+    let mut findings = Findings::default();
+    let plan = ProcessPlan::resolve(&process, &mut findings).annotated(&record.config.annotations);
+    host::check_process(&plan, &mut findings);
+    findings.into_result()?;
     let linux = record.config.linux.clone().unwrap_or_default();
     let filter = linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    let in_user_namespace = Namespaces::resolve(&linux)?.has(libc::CLONE_NEWUSER);
-    let pidfd = Pid::from_raw(init.pid).map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
-    let pidfd = pidfd.ok_or_else(|| Error::new(Kind::System, "no init"))?.context("open pidfd of init")?;
-    if !init.is_alive() {
-        return Err(Error::new(Kind::WrongStatus, "cannot exec in a stopped container")); // asked of what is pinned
-    }
+    let personality = linux.personality.as_ref().map(scheduling::personality).transpose()?;
+    let memory_policy = linux.memory_policy.as_ref().map(scheduling::memory_policy).transpose()?;
+    let pidfd =
+        init.open().map_err(|_| Error::new(Kind::WrongStatus, "cannot exec in a stopped container"))?;
     let (relay, console) = connect_console(words, &plan)?;
-    let join = Join::Process(pidfd, differing_namespaces(init.pid)?);
+    let pidfd_socket = words.pidfd_socket.as_ref().map(|path| socket::connect("pidfd socket", path));
+    let pidfd_socket = pidfd_socket.transpose()?;
+    let passed = PassedFds::announced(words.preserve_fds);
+    passed.check()?;
+    passed.close_others()?;
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+    let kinds = differing_namespaces(init.pid)?;
     let given = Inheritance {
         process: &plan,
         seccomp: filter.as_ref(),
-        in_user_namespace,
+        keyring: (!record.no_new_keyring).then_some(record.id.as_str()),
+        in_user_namespace: kinds & libc::CLONE_NEWUSER != 0,
         console,
-        preserve_fds: words.preserve_fds,
+        passed,
+        shared: Shared { personality, memory_policy: memory_policy.as_ref() },
+        root: (kinds & libc::CLONE_NEWNS == 0).then(|| open_root(init.pid)).transpose()?,
+        owner: Owner::current(),
     };
-    let mut entered = spawn(0, &join, |runtime| exec::run(given, runtime))?;
-    record.cgroup.join(entered.pid)?;
-    if let Some(score) = plan.oom_score_adj {
-        set_oom_score(entered.pid, score)?;
-    }
+    let birth = Birth {
+        create: 0,
+        join: &Join::Process(pidfd, kinds),
+        time_offsets: "",
+        oom_score_adj: plan.oom_score_adj,
+    };
+    let mut entered = spawn(&birth, |runtime| exec::run(given, runtime))?;
+    enter_groups(&record, &plan, (entered.pid, init.pid), &below)?;
     entered.tell(&Message::Mapped)?;
     let leader = relay.map(Relay::receive_leader);
+    if filter.is_some_and(|filter| filter.notifies) {
+        let pid = entered.pid;
+        entered.hand_over_listener(|fd| introduce_to_agent(&record, Status::Running, pid, &fd))?;
+    }
     entered.wait_for_execution()?;
+    if let Some(socket) = &pidfd_socket {
+        socket::send(socket, &entered.pidfd, b"pidfd").context("--pidfd-socket")?;
+    }
     if let Some(path) = &words.pid_file {
         write_atomically(path, entered.pid.to_string().as_bytes())?;
     }
@@ -78,9 +108,32 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
     if words.detach { Ok(0) } else { foreground::wait(&entered, leader.transpose()?) }
 }
 
+/// The container's control groups and the like, and the CPUs around them.
+fn enter_groups(record: &Record, plan: &ProcessPlan, (pid, init): (i32, i32), below: &Below) -> Result<()> {
+    let affinity = plan.exec_affinity.clone().unwrap_or_default();
+    if let Some(mask) = &affinity.initial {
+        sched_setaffinity(pid, mask).in_field("process.execCPUAffinity.initial")?;
+        // In the words of runc's helper, which are the one trace that this leaves.
+        log::debug!("nsexec[{pid}]: affinity: {mask}");
+    }
+    record.cgroup.join_below(pid, below, init)?;
+    match (&affinity.initial, &affinity.last) {
+        (_, Some(mask)) => sched_setaffinity(pid, mask).in_field("process.execCPUAffinity.final")?,
+        (Some(_), None) => {} // the kernel's business (config.md, "execCPUAffinity")
+        (None, None) => allow_every_cpu(pid)?,
+    }
+    record.rdt.as_ref().map_or(Ok(()), |group| group.join(pid))
+}
+
+/// The root directory of a container that has no mount namespace which leads there.
+fn open_root(pid: i32) -> Result<OwnedFd> {
+    let (path, flags) = (format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
+    rustix::fs::open(&path, flags, Mode::empty()).on("open", &path)
+}
+
 fn connect_console(words: &Exec, plan: &ProcessPlan) -> Result<(Option<Relay>, Option<OwnedFd>)> {
     match (&words.console_socket, plan.terminal.is_some()) {
-        (Some(path), true) => Ok((None, Some(console::connect(path)?))),
+        (Some(path), true) => Ok((None, Some(socket::connect("console socket", path)?))),
         (Some(_), false) => Err(Error::invalid("--console-socket: the process has no terminal")),
         (None, true) if words.detach => Err(Error::invalid(
             "--tty: cannot allocate tty if wharf-runtime will detach without --console-socket",
@@ -94,10 +147,13 @@ fn connect_console(words: &Exec, plan: &ProcessPlan) -> Result<(Option<Relay>, O
 fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
     let command = words.id_and_command.get(1..).unwrap_or_default();
     if let Some(path) = &words.process {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        return serde_json::from_str(&text)
-            .map_err(|e| Error::invalid(e.to_string()))
-            .with_context(|| format!("parse {}", path.display()));
+        let text = std::fs::read_to_string(path).on("read", path)?;
+        let mut process: Process = from_json(&text).on("parse", path)?;
+        if process.capabilities.is_none() {
+            // A document without capabilities gets the container's, never more (as runc).
+            process.capabilities = record.config.process.as_ref().and_then(|init| init.capabilities.clone());
+        }
+        return Ok(process);
     }
     if command.is_empty() {
         return Err(Error::invalid("process args cannot be empty"));
@@ -112,6 +168,12 @@ fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
     if let Some(cwd) = &words.cwd {
         process.cwd.clone_from(cwd);
     }
+    if let Some(label) = &words.process_label {
+        process.selinux_label.clone_from(label);
+    }
+    if let Some(profile) = &words.apparmor {
+        process.apparmor_profile.clone_from(profile);
+    }
     if let Some(user) = &words.user {
         let (uid, gid) = parse_user(user)?;
         process.user = User { uid, gid: gid.unwrap_or(0), ..process.user };
@@ -119,9 +181,13 @@ fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
     // Without sets in the config the process keeps all that the runtime has, and there is nothing to add.
     if let Some(sets) = &mut process.capabilities {
         for capability in &words.cap {
-            // Not inheritable and not ambient: those would hand it on to files unasked (CVE-2022-29162).
+            // Not inheritable: that would hand it on to files unasked (CVE-2022-29162).
             for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
                 set.push(capability.clone());
+            }
+            // Ambient only if the config lets it be inherited anyway.
+            if sets.inheritable.contains(capability) {
+                sets.ambient.push(capability.clone());
             }
         }
     }

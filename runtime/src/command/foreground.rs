@@ -11,7 +11,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions};
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::Init;
@@ -29,7 +29,8 @@ impl Relay {
         Ok((Relay(ours), theirs))
     }
 
-    /// Takes the terminal's leader off it.
+    /// Takes the terminal's leader off it. The caller's own terminal sees to line ends; a second carriage return
+    /// would only get into the output of those who have none.
     pub fn receive_leader(self) -> Result<OwnedFd> {
         let mut space = nix::cmsg_space!(std::os::fd::RawFd);
         let mut name = [0; 64];
@@ -41,7 +42,13 @@ impl Relay {
             if let ControlMessageOwned::ScmRights(fds) = control
                 && let Some(fd) = fds.first()
             {
-                return Ok(crate::sys::process::take_received(*fd));
+                let leader = crate::sys::process::take_received(*fd);
+                let mut modes = rustix::termios::tcgetattr(&leader).context("read terminal modes")?;
+                modes.output_modes.remove(OutputModes::ONLCR);
+                rustix::termios::tcsetattr(&leader, OptionalActions::Now, &modes)
+                    .context("set terminal modes")?;
+                copy_size(&leader); // while the program can't have looked at it yet
+                return Ok(leader);
             }
         }
         Err(Error::new(Kind::System, "no terminal came over the console socket"))
@@ -80,7 +87,6 @@ pub fn wait(process: &Init, leader: Option<OwnedFd>) -> Result<i32> {
         .context("open signalfd")?;
     let _raw = leader.as_ref().and_then(|_| Raw::enter());
     let mut leader = leader.map(File::from);
-    copy_size(leader.as_ref());
     let mut stdin_open = leader.is_some();
     loop {
         let stdin = std::io::stdin();
@@ -146,7 +152,7 @@ fn copy(from: &mut impl std::io::Read, to: Option<&mut File>) -> bool {
 fn forward(process: &Init, number: i32, leader: Option<&File>) {
     match Signal::try_from(number) {
         Ok(Signal::SIGCHLD | Signal::SIGPIPE) => {}
-        Ok(Signal::SIGWINCH) if leader.is_some() => copy_size(leader),
+        Ok(Signal::SIGWINCH) if leader.is_some() => leader.into_iter().for_each(copy_size),
         _ => {
             // The process may have ended just now; then its exit code follows.
             let Some(signal) = rustix::process::Signal::from_named_raw(number) else { return };
@@ -155,8 +161,8 @@ fn forward(process: &Init, number: i32, leader: Option<&File>) {
     }
 }
 
-fn copy_size(leader: Option<&File>) {
-    if let (Some(leader), Ok(size)) = (leader, rustix::termios::tcgetwinsize(std::io::stdin())) {
+fn copy_size(leader: impl AsFd) {
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdin()) {
         // A terminal without a size keeps the one that the config gave.
         rustix::termios::tcsetwinsize(leader, size).ok();
     }

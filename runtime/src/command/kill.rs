@@ -6,7 +6,7 @@ use rustix::process::{Pid, PidfdFlags};
 use super::open;
 use crate::cli::Globals;
 use crate::cli::verbs::Kill;
-use crate::container::status;
+use crate::container::{processes, status};
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::spec::state::Status;
 
@@ -17,11 +17,15 @@ pub fn kill(globals: &Globals, words: &Kill) -> Result<()> {
     let stopped = status::derive(&container.dir, &record) == Status::Stopped;
     let context = || format!("kill {:?}", words.id);
     if words.all {
-        let signal = Signal::try_from(number)
-            .map_err(|_| Error::invalid(format!("--all: real-time signal {number} is not supported yet")));
-        return record.cgroup.kill(signal?).with_context(context);
+        return processes::signal_all(&record, number).with_context(context);
     }
     let gone = || Error::new(ErrorKind::WrongStatus, "container not running");
+    let shares_pids =
+        !record.config.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "pid"));
+    if number == libc::SIGKILL && shares_pids && !(stopped && record.cgroup.pids()?.is_empty()) {
+        // Its death would not take the others with it, for it is not PID 1 of a namespace; they may outlive it.
+        return record.cgroup.kill(libc::SIGKILL).with_context(context);
+    }
     let init = record.init.filter(|_| !stopped).ok_or_else(gone).with_context(context)?;
     let pid = Pid::from_raw(init.pid).ok_or_else(gone)?;
     let pidfd =
@@ -29,21 +33,14 @@ pub fn kill(globals: &Globals, words: &Kill) -> Result<()> {
     if !init.is_alive() {
         return Err(gone()).with_context(context); // asked of what is pinned
     }
-    crate::sys::process::pidfd_send_signal(&pidfd, number).with_context(context)?;
-    let shares_pids =
-        !record.config.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "pid"));
-    if number == libc::SIGKILL && shares_pids {
-        // Its death does not take the others with it when it is not PID 1 of a namespace.
-        record.cgroup.kill(Signal::SIGKILL).with_context(context)?;
-    }
-    Ok(())
+    crate::sys::process::pidfd_send_signal(&pidfd, number).with_context(context)
 }
 
-/// A number from 1 to 64, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.
+/// A number from 0 (only asks) to 64, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.
 fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || Error::invalid(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -67,12 +64,18 @@ mod tests {
 
     #[test]
     fn signals_are_numbers_or_names() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("sigterm", 15), ("37", 37), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)]
-        {
+        for (text, number) in [
+            ("0", 0),
+            ("9", 9),
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("37", 37),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+        ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for bad in ["", "0", "65", "-1", "NOPE", "RTMIN+40", "SIG", "9x"] {
+        for bad in ["", "65", "-1", "NOPE", "RTMIN+40", "SIG", "9x"] {
             assert!(parse_signal(bad).is_err(), "{bad}");
         }
     }

@@ -1,26 +1,37 @@
 //! `list`: all containers below the root.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::output;
 use super::state::{Shown, show};
 use crate::cli::Globals;
 use crate::cli::verbs::List;
 use crate::container::Container;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 
-/// The verb. A container whose record can't be read is left out with a warning.
+/// The verb. A container whose record can't be read is left out with a warning. Without containers the default
+/// root need not be there; one that was asked for must.
 pub fn list(globals: &Globals, words: &List) -> Result<()> {
-    let mut shown = Vec::new();
+    if globals.root != Globals::default().root {
+        std::fs::metadata(&globals.root).on("open root", &globals.root)?;
+    }
+    let mut found = Vec::new();
     for container in Container::all(&globals.root)? {
         match container.load() {
-            Ok(record) => shown.push(show(&container, &record)),
+            Ok(record) => found.push((container, record)),
             Err(error) => log::warn!("{error}"),
         }
     }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let shown = found.iter().map(|(container, record)| {
+        let owner = std::fs::metadata(&container.dir).map(|folder| user_name(&users, folder.uid()));
+        Shown { owner: owner.unwrap_or_default(), ..show(container, record) }
+    });
+    let shown: Vec<Shown<'_>> = shown.collect();
     if words.quiet {
         for one in &shown {
-            writeln!(output(), "{}", one.state.id)?;
+            writeln!(output(), "{}", one.id)?;
         }
         return Ok(());
     }
@@ -31,19 +42,21 @@ pub fn list(globals: &Globals, words: &List) -> Result<()> {
     print_table(&shown)
 }
 
-fn print_table(shown: &[Shown]) -> Result<()> {
+/// The name of a user in a passwd(5) text, or `#` and the number, as runc.
+fn user_name(users: &str, uid: u32) -> String {
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("#{uid}"))
+}
+
+fn print_table(shown: &[Shown<'_>]) -> Result<()> {
     let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    let row = |one: &Shown| {
-        let state = &one.state;
-        let bundle = state.bundle.display().to_string();
-        [
-            state.id.clone(),
-            state.pid.to_string(),
-            state.status.to_string(),
-            bundle,
-            one.created.clone(),
-            one.owner.clone(),
-        ]
+    let row = |one: &Shown<'_>| {
+        let (pid, status, bundle) = (one.pid.to_string(), one.status.to_string(), one.bundle.display());
+        [one.id.to_owned(), pid, status, bundle.to_string(), one.created.to_owned(), one.owner.clone()]
     };
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(shown.iter().map(row)).collect();
     // As Go's tabwriter with a least cell width of 12 and one space of padding, which is what runc prints.

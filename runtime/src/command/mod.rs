@@ -1,7 +1,9 @@
 //! One verb, one file, one short story. This file sends a command line to its verb.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod foreground;
@@ -9,45 +11,23 @@ pub mod kill;
 pub mod list;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
 pub mod time;
+pub mod update;
+pub mod validate;
 
 use std::io::Write;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::verbs;
-use crate::cli::{Globals, Parsed, Words, parse};
+use crate::cli::{Globals, Parsed, Words, criu, help, parse, verbs};
 use crate::container::Container;
 use crate::container::record::Record;
 use crate::error::{Error, Result};
-
-const HELP: &str = "\
-OCI runtime: creates and runs containers from bundles
-
-Usage: wharf-runtime [OPTIONS] VERB [ARGUMENTS]
-
-Verbs:
-  create    Create a container         start     Start a created container
-  run       Create, start and wait     exec      Run a process in a container
-  state     Print a container's state  list      List containers
-  kill      Send a signal              delete    Delete a container
-  pause     Freeze all processes       resume    Thaw them
-  ps        List processes             spec      Write a config.json
-  features  Print what is supported    help      Print this
-
-Options:
-  --root DIR             Folder of the containers' state
-  --log FILE             File that errors are appended to
-  --log-format FORMAT    text or json
-  --debug                Debug messages in the log
-  --rootless VALUE       auto or false
-  --version              Print version
-  --help                 Print this; VERB --help for a verb's options
-";
 
 /// Runs a command line. The result is the exit code.
 pub fn dispatch(words: Words) -> Result<i32> {
@@ -64,12 +44,19 @@ pub fn dispatch(words: Words) -> Result<i32> {
         "delete" => with(&verb, rest, |w: verbs::Delete| delete::delete(g, &w).map(|()| 0)),
         "pause" => with(&verb, rest, |w: verbs::IdOnly| pause::pause(g, &w.id).map(|()| 0)),
         "resume" => with(&verb, rest, |w: verbs::IdOnly| pause::resume(g, &w.id).map(|()| 0)),
+        "update" => with(&verb, rest, |w: verbs::Update| update::update(g, &w).map(|()| 0)),
+        "events" => with(&verb, rest, |w: verbs::Events| events::events(g, &w).map(|()| 0)),
         "ps" => with(&verb, rest, |w: verbs::Ps| ps::ps(g, &w).map(|()| 0)),
+        "checkpoint" => with(&verb, rest, |w: criu::Checkpoint| checkpoint::checkpoint(g, &w).map(|()| 0)),
+        "restore" => with(&verb, rest, |w: criu::Restore| restore::restore(g, &w)),
         "spec" => with(&verb, rest, |w: verbs::SpecWords| spec::spec(&w).map(|()| 0)),
+        "validate" => with(&verb, rest, |w: verbs::Validate| validate::validate(g, &w)),
         "features" => with(&verb, rest, |_: verbs::Nothing| features::features().map(|()| 0)),
         "--version" => features::version().map(|()| 0),
-        "help" => Ok(write!(output(), "{HELP}").map(|()| 0)?),
-        other => Err(Error::invalid(format!("unknown verb {other:?} (see wharf-runtime --help)"))),
+        "help" => Ok(write!(output(), "{}", help::text()).map(|()| 0)?),
+        other => {
+            Err(Error::invalid(format!("No help topic for '{other}': there is no such verb (see --help)")))
+        }
     }
 }
 

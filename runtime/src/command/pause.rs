@@ -10,6 +10,10 @@ use crate::spec::state::Status;
 pub fn pause(globals: &Globals, id: &str) -> Result<()> {
     let (container, record) = open(globals, id)?;
     match status::derive(&container.dir, &record) {
+        Status::Running | Status::Created if !record.cgroup.can_freeze() => {
+            let message = format!("pause {id:?}: the container has no cgroup that it could be frozen by");
+            Err(Error::new(Kind::Unsupported, message))
+        }
         Status::Running | Status::Created => {
             record.cgroup.freeze(true).with_context(|| format!("pause {id:?}"))
         }

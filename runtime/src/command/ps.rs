@@ -6,6 +6,7 @@ use std::process::Command;
 use super::{open, output};
 use crate::cli::Globals;
 use crate::cli::verbs::Ps;
+use crate::container::processes;
 use crate::error::{Context, Error, Kind, Result};
 
 /// The verb: PIDs as JSON, or those lines of ps(1) that are about them.
@@ -13,7 +14,7 @@ pub fn ps(globals: &Globals, words: &Ps) -> Result<()> {
     let (id, options) =
         words.id_and_options.split_first().ok_or_else(|| Error::invalid("no container ID"))?;
     let (_, record) = open(globals, id)?;
-    let pids = record.cgroup.pids().with_context(|| format!("ps {id:?}"))?;
+    let pids = processes::pids(&record).with_context(|| format!("ps {id:?}"))?;
     if words.format == "json" {
         let text = serde_json::to_string(&pids).map_err(|e| Error::invalid(e.to_string()))?;
         return Ok(writeln!(output(), "{text}")?);

@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 /// The verb.
 pub fn run(globals: &Globals, words: &Run) -> Result<i32> {
     let (id, making, _) = resolve_id(&words.id, &words.making)?;
-    let context = || format!("run {:?}", id.as_str());
+    let context = || format!("{} run failed", crate::log::program());
     let terminal = crate::spec::load(&making.bundle)
         .with_context(context)?
         .process

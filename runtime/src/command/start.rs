@@ -1,9 +1,10 @@
 //! `start`: let the parked init go on, then run the poststart hooks.
 
+use super::delete::delete_container;
 use super::open;
 use crate::cli::Globals;
 use crate::container::record::Record;
-use crate::container::{Container, fifo, status};
+use crate::container::{Container, fifo, notify, status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks;
 use crate::spec::state::Status;
@@ -11,10 +12,18 @@ use crate::spec::state::Status;
 /// The verb.
 pub fn start(globals: &Globals, id: &str) -> Result<()> {
     let (container, record) = open(globals, id)?;
-    start_container(&container, &record).with_context(|| format!("start {id:?}"))
+    start_container(&container, &record)
+        .inspect_err(|error| {
+            // "Stop the container, and continue the lifecycle at step 12", which is its end (runtime.md, "Lifecycle").
+            let by_a_hook = error.pointer().is_some_and(|pointer| pointer.starts_with("/hooks/"));
+            if by_a_hook && let Err(error) = delete_container(&container, &record) {
+                log::warn!("delete the container after a failed hook: {error}");
+            }
+        })
+        .with_context(|| format!("start {id:?}"))
 }
 
-/// Starts a created container.
+/// Starts a created container. After a failed hook it is for the caller to delete it.
 pub fn start_container(container: &Container, record: &Record) -> Result<()> {
     match status::derive(&container.dir, record) {
         Status::Created => {}
@@ -28,13 +37,13 @@ pub fn start_container(container: &Container, record: &Record) -> Result<()> {
             return Err(Error::new(Kind::WrongStatus, "cannot start an already running container"));
         }
     }
+    let relay = notify::Relay::listen(&container.dir)?;
+    let init = record.init.ok_or_else(|| Error::new(Kind::System, "no init"))?;
+    let pidfd = init.open()?;
     fifo::start(&container.dir)?;
+    if let Some(relay) = relay {
+        relay.run(init.pid, &pidfd)?;
+    }
     let Some(list) = record.config.hooks.as_ref().map(|hooks| &hooks.poststart) else { return Ok(()) };
-    let pid = record.init.map_or(0, |init| init.pid);
-    hooks::run("poststart", list, &record.state(Status::Running, pid)).inspect_err(|_| {
-        // A failed poststart hook stops the container (runtime.md, "Lifecycle", 10).
-        if let Err(error) = record.cgroup.kill(nix::sys::signal::Signal::SIGKILL) {
-            log::warn!("stop the container after a failed hook: {error}");
-        }
-    })
+    hooks::run("poststart", list, &record.state(Status::Running, init.pid))
 }

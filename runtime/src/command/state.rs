@@ -1,5 +1,8 @@
 //! `state`: the OCI state, with what runc adds.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::{open, print_json};
@@ -8,31 +11,45 @@ use crate::container::Container;
 use crate::container::record::Record;
 use crate::container::status;
 use crate::error::Result;
-use crate::spec::state::{State, Status};
+use crate::spec::state::Status;
 
-/// What `state` and `list --format json` print.
+/// What `state` and `list --format json` print, in runc's order, which scripts have come to match.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown {
-    /// The specification's part.
-    #[serde(flatten)]
-    pub state: State,
+pub struct Shown<'a> {
+    /// Version of the specification.
+    pub oci_version: &'a str,
+    /// The container's ID.
+    pub id: &'a str,
+    /// Its init; 0 when it has ended.
+    pub pid: i32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Absolute path of the bundle.
+    pub bundle: &'a Path,
     /// Absolute path of the root file system.
-    pub rootfs: std::path::PathBuf,
+    pub rootfs: &'a Path,
     /// RFC 3339.
-    pub created: String,
-    /// Kept for runc's sake; always empty, as there.
+    pub created: &'a str,
+    /// The config's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Who made it: in `list`; empty in `state`, as in runc.
     pub owner: String,
 }
 
 /// Puts it together.
-pub fn show(container: &Container, record: &Record) -> Shown {
+pub fn show<'a>(container: &Container, record: &'a Record) -> Shown<'a> {
     let status = status::derive(&container.dir, record);
-    let pid = record.init.filter(|_| status != Status::Stopped).map_or(0, |init| init.pid);
     Shown {
-        state: record.state(status, pid),
-        rootfs: record.rootfs.clone(),
-        created: record.created.clone(),
+        oci_version: crate::spec::VERSION,
+        id: &record.id,
+        pid: record.init.filter(|_| status != Status::Stopped).map_or(0, |init| init.pid),
+        status,
+        bundle: &record.bundle,
+        rootfs: &record.rootfs,
+        created: &record.created,
+        annotations: &record.config.annotations,
         owner: String::new(),
     }
 }

@@ -1,54 +1,64 @@
 //! How `start` reaches the container's parked init: two named pipes in the container's folder.
 //!
 //! Init holds both open since before it lost sight of the host. `start` writes a byte into `exec.fifo`; init
-//! answers in `exec.result` with an error text, or says nothing and executes the program, which closes both.
+//! answers in `result/exec.fifo` with an error, or says nothing and executes the program, which closes both.
 //! So an end of file is success, `start` can tell the user why a program did not start, and whether init is
 //! still parked can be asked without disturbing it: opening `exec.fifo` for writing works only as long as
 //! somebody reads it (fifo(7), ENXIO).
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
 
 const START: &str = "exec.fifo";
-const RESULT: &str = "exec.result";
+const RESULT: &str = "result/exec.fifo";
 
 /// Init's ends.
 #[derive(Debug)]
 pub struct Parked {
-    start: File,
+    start: Option<File>,
     result: File,
 }
 
 /// Makes both pipes and opens init's ends. Each is opened for reading and writing: so neither open blocks,
 /// and init's read waits for a byte, not for the first writer to come and go.
 pub fn create(dir: &Path) -> Result<Parked> {
+    let folder = dir.join("result");
+    DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
     let open = |name: &str| -> Result<File> {
         let path = dir.join(name);
         let make = || {
             rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
             rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         };
-        Ok(make().with_context(|| format!("create {}", path.display()))?.into())
+        Ok(make().on("create", &path)?.into())
     };
-    Ok(Parked { start: open(START)?, result: open(RESULT)? })
+    Ok(Parked { start: Some(open(START)?), result: open(RESULT)? })
 }
 
 impl Parked {
     /// Waits for `start`.
     pub fn wait(&mut self) -> Result<()> {
-        self.start.read_exact(&mut [0]).context("wait for start")
+        self.start.as_mut().map_or(Ok(()), |start| start.read_exact(&mut [0])).context("wait for start")
+    }
+
+    /// Is parked no more. An execve would say so as well, but it closes files in no certain order, and who has seen
+    /// the end of `result/exec.fifo` must find the container running.
+    pub fn leave(&mut self) {
+        self.start = None;
     }
 
     /// Tells `start` why there will be no program.
     pub fn report(&mut self, error: &Error) -> std::io::Result<()> {
-        self.result.write_all(error.to_string().as_bytes())
+        self.result.write_all(&error.encode())
     }
 }
 
@@ -68,18 +78,29 @@ pub fn start(dir: &Path) -> Result<()> {
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     );
-    let result = result.context("open exec.result")?;
-    match open_for_writing(dir) {
-        Ok(fifo) => File::from(fifo).write_all(b"0").context("write exec.fifo")?,
+    let result = result.with_context(|| format!("open {RESULT}"))?;
+    let mut fifo = match open_for_writing(dir) {
+        Ok(fifo) => File::from(fifo),
         Err(Errno::NXIO | Errno::NOENT) => {
             return Err(Error::new(Kind::WrongStatus, "cannot start an already running container"));
         }
         Err(errno) => return Err(errno).context("open exec.fifo"),
-    }
+    };
+    fifo.write_all(b"0").context("write exec.fifo")?;
     // Init is a writer already, so from here an end of file means that it is gone or executed.
     let flags = rustix::fs::fcntl_getfl(&result)?;
     rustix::fs::fcntl_setfl(&result, flags - OFlags::NONBLOCK)?;
-    let mut text = String::new();
-    File::from(result).read_to_string(&mut text).context("read exec.result")?;
-    if text.is_empty() { Ok(()) } else { Err(Error::new(Kind::System, text)) }
+    let mut answer = Vec::new();
+    File::from(result).read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
+    if !answer.is_empty() {
+        return Err(Error::decode(&answer));
+    }
+    // execve(2) closes the two one after the other. Until both are closed, init would still count as parked.
+    let mut readers = [PollFd::new(&fifo, PollFlags::empty())];
+    while let Err(errno) = rustix::event::poll(&mut readers, None) {
+        if errno != Errno::INTR {
+            return Err(errno).context("wait for exec.fifo");
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,8 @@
 
 pub mod fifo;
 pub mod id;
+pub mod notify;
+pub mod processes;
 pub mod record;
 pub mod status;
 
@@ -16,6 +18,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Kind, Result};
 use id::ContainerId;
 use record::Record;
+
+/// Of the folder of all containers. The sticky bit keeps what clears XDG_RUNTIME_DIR of old files away (XDG Base
+/// Directory Specification).
+const ROOT_MODE: u32 = 0o1700;
 
 /// A container's folder.
 #[derive(Debug)]
@@ -29,11 +35,7 @@ pub struct Container {
 impl Container {
     /// Takes the ID: makes the folder, which fails if it is there.
     pub fn reserve(root: &Path, id: &ContainerId) -> Result<Container> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .with_context(|| format!("create {}", root.display()))?;
+        DirBuilder::new().recursive(true).mode(ROOT_MODE).create(root).on("create", root)?;
         let dir = root.join(id.as_str());
         match DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => Ok(Container { id: id.clone(), dir }),
@@ -41,7 +43,7 @@ impl Container {
                 Kind::AlreadyExists,
                 format!("container with given ID already exists: {id:?}", id = id.as_str()),
             )),
-            Err(e) => Err(e).with_context(|| format!("create {}", dir.display())),
+            Err(e) => Err(e).on("create", &dir),
         }
     }
 
@@ -62,7 +64,7 @@ impl Container {
     pub fn all(root: &Path) -> Result<Vec<Container>> {
         let entries = match std::fs::read_dir(root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.with_context(|| format!("read {}", root.display()))?,
+            other => other.on("read", root)?,
         };
         let mut result = Vec::new();
         for entry in entries {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
+use crate::rdt::Group;
 use crate::spec::Spec;
 use crate::spec::state::{State, Status};
 
@@ -44,6 +45,16 @@ pub struct Record {
     pub complete: bool,
     /// Its control groups: written before they are made.
     pub cgroup: Cgroup,
+    /// What the program's standard input, output and error were, as /proc/PID/fd names them: `pipe:[7]`. A
+    /// restored program gets others in place of those that were pipes.
+    #[serde(default)]
+    pub standard_streams: Vec<String>,
+    /// Its class of service in resctrl, likewise.
+    #[serde(default)]
+    pub rdt: Option<Group>,
+    /// Whether it stays in its caller's session keyring.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     /// The config as `create` read it; later edits of the bundle change nothing (runtime.md, "Create").
     pub config: Spec,
 }
@@ -52,10 +63,8 @@ impl Record {
     /// Reads `dir/state.json`.
     pub fn load(dir: &Path) -> Result<Record> {
         let path = dir.join(NAME);
-        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&text)
-            .map_err(|e| Error::new(Kind::System, e.to_string()))
-            .with_context(|| format!("parse {}", path.display()))
+        let text = std::fs::read(&path).on("read", &path)?;
+        serde_json::from_slice(&text).map_err(|e| Error::new(Kind::System, e.to_string())).on("parse", &path)
     }
 
     /// Writes `dir/state.json` atomically.
@@ -88,5 +97,5 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         file.write_all(content)?;
         std::fs::rename(&temporary, path)
     };
-    write().with_context(|| format!("write {}", path.display()))
+    write().on("write", path)
 }

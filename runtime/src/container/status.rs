@@ -1,7 +1,12 @@
 //! Where a container is in its life, read off the world: processes, the start pipe, the freezer.
 
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
+
 use super::fifo;
 use super::record::{Identity, Record};
+use crate::error::{Context, Error, Kind, Result};
 use crate::spec::state::Status;
 
 impl Identity {
@@ -9,6 +14,18 @@ impl Identity {
     pub fn of(pid: i32) -> Option<Identity> {
         let (start_time, _) = read_stat(pid)?;
         Some(Identity { pid, start_time })
+    }
+
+    /// A pidfd of that very process; an error if it is gone, also when another has its number now.
+    pub fn open(self) -> Result<OwnedFd> {
+        let gone = || Error::new(Kind::WrongStatus, "container not running");
+        let pid = Pid::from_raw(self.pid).ok_or_else(gone)?;
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Err(gone()),
+            other => other.context("open pidfd")?,
+        };
+        // Asked once more now that the pidfd pins it.
+        if self.is_alive() { Ok(pidfd) } else { Err(gone()) }
     }
 
     /// Whether that very process still runs (a zombie does not).

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::OpenTreeFlags;
 
-use super::mounts::{attach, create_filesystem, subdirectory};
+use super::mounts::{attach, create_filesystem, set_attributes, subdirectory};
 use super::rootfs::move_onto;
-use crate::cgroup::{Cgroup, Dir, Mode};
+use crate::cgroup::{Dir, Mode, Shown};
 use crate::error::{Context, Result};
-use crate::plan::mounts::{MountStep, What};
+use crate::plan::mounts::MountStep;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::mkdir_all_in_root;
 use std::os::fd::AsFd as _;
@@ -17,20 +17,34 @@ use std::os::fd::AsFd as _;
 /// What every cgroup mount has, asked for or not (as runc).
 const SAFE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
 
+/// Where they are mounted.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The container's root.
+    pub root: &'a OwnedFd,
+    /// The root is attached nowhere, so that what is attached in it can't be changed any more.
+    pub detached: bool,
+}
+
 /// Mounts the container's cgroups at the step's destination. With a cgroup namespace of its own the container
 /// mounts the real file system, whose root is then its own cgroup; without one, its own part is bound.
-pub fn mount(root: &OwnedFd, step: &MountStep, cgroup: &Cgroup, own_namespace: bool) -> Result<()> {
-    let onto = mkdir_all_in_root(root, &step.destination)?;
-    if let (Mode::V2, Some(dir)) = (cgroup.mode, cgroup.dirs.first()) {
-        return attach(&one(dir, own_namespace)?, &onto, step);
+pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: bool) -> Result<()> {
+    let onto = mkdir_all_in_root(place.root, &step.destination)?;
+    if let (Mode::V2, Some(dir)) = (shown.mode, shown.dirs.first()) {
+        let mount = one(dir, own_namespace)?;
+        set_attributes(&mount, step.flags.of_new(), step)?;
+        return attach(&mount, &onto, step);
     }
     let mode = [("mode".to_owned(), Some("755".to_owned()))];
     let tmpfs = create_filesystem("tmpfs", "tmpfs", &mode)?;
-    let read_only = step.attr.set & libc::MOUNT_ATTR_RDONLY;
-    // Made while the tmpfs is detached: it is attached, read-only if asked for, once it is filled.
-    move_onto(&tmpfs, &onto).context("attach tmpfs")?;
-    for dir in cgroup.dirs.iter().filter(|dir| !dir.unified) {
+    let read_only = step.flags.set & libc::MOUNT_ATTR_RDONLY;
+    // Mounts upon a mount that is attached nowhere: Linux 6.15. So that is kept for where it can't be helped.
+    if !place.detached {
+        move_onto(&tmpfs, &onto).context("attach tmpfs")?;
+    }
+    for dir in shown.dirs.iter().filter(|(dir, _)| !dir.unified) {
         let mount = one(dir, own_namespace)?;
+        let (dir, _) = dir;
         let change = MountAttr { set: SAFE | read_only, ..Default::default() };
         mount_setattr(mount.as_fd(), false, change)?;
         move_onto(&mount, &subdirectory(&tmpfs, &dir.name)?)
@@ -41,12 +55,11 @@ pub fn mount(root: &OwnedFd, step: &MountStep, cgroup: &Cgroup, own_namespace: b
                 .with_context(|| format!("link {controller}"))?;
         }
     }
-    let step = MountStep {
-        attr: MountAttr { set: SAFE | step.attr.set, ..step.attr },
-        what: What::Cgroup,
-        ..step.clone()
-    };
-    mount_setattr(tmpfs.as_fd(), false, step.attr).context("set attributes")?;
+    let attr = step.flags.of_new();
+    set_attributes(&tmpfs, MountAttr { set: SAFE | attr.set, ..attr }, step)?;
+    if place.detached {
+        return attach(&tmpfs, &onto, step);
+    }
     for (propagation, recursive) in &step.propagation {
         let change = MountAttr { propagation: *propagation, ..Default::default() };
         mount_setattr(tmpfs.as_fd(), *recursive, change).context("set propagation")?;
@@ -54,18 +67,29 @@ pub fn mount(root: &OwnedFd, step: &MountStep, cgroup: &Cgroup, own_namespace: b
     Ok(())
 }
 
-fn one(dir: &Dir, own_namespace: bool) -> Result<OwnedFd> {
+/// One hierarchy, detached. Where the container has no cgroup of its own it sees the runtime's, which is not its
+/// to change.
+fn one((dir, is_own): &(Dir, bool), own_namespace: bool) -> Result<OwnedFd> {
     let context = || format!("cgroup {}", dir.path.display());
+    let mount = open_one(dir, own_namespace).with_context(context)?;
+    if !is_own {
+        let change = MountAttr { set: SAFE | libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+        mount_setattr(mount.as_fd(), false, change).with_context(context)?;
+    }
+    Ok(mount)
+}
+
+fn open_one(dir: &Dir, own_namespace: bool) -> Result<OwnedFd> {
     if own_namespace {
         let flags: Vec<(String, Option<String>)> = match dir.unified {
             true => Vec::new(),
             false => dir.controllers.iter().flat_map(|c| v1_option(c)).collect(),
         };
         let kind = if dir.unified { "cgroup2" } else { "cgroup" };
-        return create_filesystem(kind, "cgroup", &flags).with_context(context);
+        return create_filesystem(kind, "cgroup", &flags);
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    rustix::mount::open_tree(CWD, &dir.path, flags).with_context(context)
+    Ok(rustix::mount::open_tree(CWD, &dir.path, flags)?)
 }
 
 fn v1_option(controller: &str) -> Vec<(String, Option<String>)> {

@@ -26,23 +26,31 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
+/// The container's own `pts/ptmx`, by the name that programs know.
+const PTMX: &str = "/dev/ptmx";
+
 /// Makes all nodes and links, unless the container's /dev is the host's own, bound: that is left alone.
 pub fn create(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
     let bound = |what: &What| matches!(what, What::Bind { .. });
     if plan.mounts.iter().any(|step| bound(&step.what) && step.destination == Path::new("/dev")) {
         return Ok(());
     }
-    for (node, host) in plan.devices.iter().zip(&sources.devices) {
+    // Some engines ask for this one, which the link below takes the place of.
+    let is_made = |path: &Path| path != Path::new(PTMX);
+    for (node, host) in plan.devices.iter().zip(&sources.devices).filter(|(node, _)| is_made(&node.path)) {
         let result = match host {
             Some(host) => bind_node(root, node, host),
             None => make_node(root, node),
         };
-        result.with_context(|| node.path.display().to_string())?;
+        result.with_context(|| node.path.display().to_string()).about("linux.devices")?;
     }
     for (path, target) in LINKS {
         link(root, path, target).context(path)?;
     }
-    make_ptmx(root).context("/dev/ptmx")
+    if Path::new("/proc/kcore").exists() {
+        link(root, "/dev/core", "/proc/kcore").context("/dev/core")?; // as runc, only where the kernel has it
+    }
+    make_ptmx(root).context(PTMX)
 }
 
 fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
@@ -95,9 +103,9 @@ fn link(root: &OwnedFd, path: &str, target: &str) -> Result<()> {
     }
 }
 
-/// `/dev/ptmx` is the container's own `pts/ptmx`, whatever the image had there.
+/// Makes the link, whatever the image had there.
 fn make_ptmx(root: &OwnedFd) -> Result<()> {
-    let (parent, name) = parent_in_root(root, Path::new("/dev/ptmx"))?;
+    let (parent, name) = parent_in_root(root, Path::new(PTMX))?;
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),

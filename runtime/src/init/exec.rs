@@ -3,12 +3,15 @@
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 
-use super::{identity, namespaces, payload, rootfs, terminal};
+use super::attributes::{self, Shared};
+use super::namespaces::Owner;
+use super::passed::PassedFds;
+use super::procfs::Proc;
+use super::{identity, namespaces, payload, procfs, rootfs, terminal};
 use crate::error::{Context, Result};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Program;
-use crate::sys::process::prctl;
 
 /// What it inherits from the runtime.
 #[derive(Debug)]
@@ -17,43 +20,66 @@ pub struct Inheritance<'a> {
     pub process: &'a ProcessPlan,
     /// The container's compiled system call filter.
     pub seccomp: Option<&'a Program>,
+    /// The container's ID, which names its session keyring; none if it was made without one.
+    pub keyring: Option<&'a str>,
     /// Whether the container has a user namespace of its own.
     pub in_user_namespace: bool,
     /// Where the terminal's leader goes.
     pub console: Option<OwnedFd>,
-    /// Descriptors 3 to 2+N go to the program.
-    pub preserve_fds: u32,
+    /// Descriptors that go to the program.
+    pub passed: PassedFds,
+    /// What the container's processes have in common.
+    pub shared: Shared<'a>,
+    /// The container's root, where no mount namespace leads there.
+    pub root: Option<OwnedFd>,
+    /// Whose the runtime is.
+    pub owner: Owner,
 }
 
 /// Returns only with an error. Namespaces are joined already; the socket closes by the execve itself.
 pub fn run(given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     namespaces::die_with_parent()?;
-    prctl(libc::PR_SET_DUMPABLE, 0, 0).context("become undumpable")?;
+    namespaces::set_dumpable(false)?;
     runtime.wait_for(&Message::Mapped)?;
+    log::debug!("child process in init()");
+    if let Some(root) = &given.root {
+        rustix::process::fchdir(root).context("enter the container's root")?;
+        rustix::process::chroot(".").context("change root")?;
+    }
     if given.in_user_namespace {
         let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
         nix::unistd::setresgid(group, group, group).context("become group 0 of the user namespace")?;
         nix::unistd::setresuid(root, root, root).context("become user 0 of the user namespace")?;
     }
     rustix::process::setsid().context("create session")?;
+    if let Some(id) = given.keyring {
+        namespaces::enter_keyring(id, given.in_user_namespace)?;
+    }
     let root = rootfs::open_current()?;
     let process = given.process;
     if let (Some(size), Some(socket)) = (process.terminal, &given.console) {
         terminal::attach_plain(&root, size, socket).context("attach terminal")?;
     }
-    terminal::give_streams_to(process.user.0, process.user.1)?;
-    let cwd = payload::open_cwd(&root, process)?;
+    terminal::reopen_null(&root)?;
+    terminal::give_streams_to(process.user.0)?;
+    let entered = payload::enter_cwd(&root, process)?;
     let mut program = payload::prepare(&root, process)?;
-    if !process.no_new_privileges {
-        super::load_filter(given.seccomp)?;
-    }
-    identity::become_user(process)?;
-    payload::enter_cwd(&cwd, process)?;
-    program.find()?;
+    let proc = Proc::new(procfs::mount()?, &root);
+    attributes::set(&proc, process, given.shared)?;
+    drop((proc, root));
+    program.pass_on(&given.passed)?;
     // A detached process outlives the runtime; until here it would only be litter.
     namespaces::live_without_parent()?;
-    if process.no_new_privileges {
-        super::load_filter(given.seccomp)?;
-    }
-    program.execute(given.preserve_fds)
+    // As in a container's init.
+    let (with_power, without) = match process.no_new_privileges {
+        true => (None, given.seccomp),
+        false => (given.seccomp, None),
+    };
+    super::load_filter(with_power, &runtime, given.owner)?;
+    identity::become_user(process)?;
+    payload::enter_cwd_as_user(process, entered)?;
+    program.find()?;
+    log::debug!("setns_init: about to exec");
+    super::load_filter(without, &runtime, given.owner)?;
+    program.execute()
 }

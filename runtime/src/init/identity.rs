@@ -14,8 +14,8 @@ use crate::sys::process::{capset, prctl, setrlimit};
 /// Becomes the program's user, with its powers and no others.
 pub fn become_user(process: &ProcessPlan) -> Result<()> {
     for (resource, soft, hard) in &process.rlimits {
-        let context = || format!("process.rlimits: set limit {resource} to {soft}:{hard}");
-        setrlimit(*resource, *soft, *hard).with_context(context)?;
+        let context = || format!("set limit {resource} to {soft}:{hard}");
+        setrlimit(*resource, *soft, *hard).with_context(context).in_field("process.rlimits")?;
     }
     if let Some(umask) = process.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
@@ -24,10 +24,14 @@ pub fn become_user(process: &ProcessPlan) -> Result<()> {
         drop_bounding(masks)?;
     }
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).context("keep capabilities")?;
-    set_groups(&process.groups)?;
+    process.groups.as_deref().map_or(Ok(()), set_groups)?;
     let (uid, gid) = (Uid::from_raw(process.user.0), Gid::from_raw(process.user.1));
-    nix::unistd::setresgid(gid, gid, gid).with_context(|| format!("become group {gid}"))?;
-    nix::unistd::setresuid(uid, uid, uid).with_context(|| format!("become user {uid}"))?;
+    nix::unistd::setresgid(gid, gid, gid)
+        .with_context(|| format!("become group {gid}"))
+        .about("process.user.gid")?;
+    nix::unistd::setresuid(uid, uid, uid)
+        .with_context(|| format!("become user {uid}"))
+        .about("process.user.uid")?;
     prctl(libc::PR_SET_KEEPCAPS, 0, 0).context("stop keeping capabilities")?;
     if let Some(masks) = &process.capabilities {
         set_capabilities(masks)?;
@@ -41,14 +45,15 @@ pub fn become_user(process: &ProcessPlan) -> Result<()> {
 fn set_groups(groups: &[u32]) -> Result<()> {
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     match nix::unistd::setgroups(&groups) {
-        // A user namespace made without privilege denies setgroups(2); dropping none is then no loss.
-        Err(nix::errno::Errno::EPERM) if groups.is_empty() && setgroups_is_denied() => Ok(()),
-        other => other.context("set supplementary groups"),
+        // A user namespace made without privilege denies setgroups(2) even to who may set ids; that the groups
+        // of the caller are then kept can't be helped.
+        Err(nix::errno::Errno::EPERM) if groups.is_empty() && may_set_gid() => Ok(()),
+        other => other.in_field("process.user.additionalGids"),
     }
 }
 
-fn setgroups_is_denied() -> bool {
-    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+fn may_set_gid() -> bool {
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SETGID).unwrap_or(false)
 }
 
 fn drop_bounding(masks: &CapabilityMasks) -> Result<()> {
@@ -59,7 +64,11 @@ fn drop_bounding(masks: &CapabilityMasks) -> Result<()> {
         match prctl(libc::PR_CAPBSET_DROP, capability, 0) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => break, // the kernel knows no more of them
-            Err(errno) => return Err(errno).with_context(|| format!("drop capability {capability}")),
+            Err(errno) => {
+                return Err(errno)
+                    .with_context(|| format!("drop capability {capability}"))
+                    .about("process.capabilities.bounding");
+            }
         }
     }
     Ok(())
@@ -72,13 +81,14 @@ fn set_capabilities(masks: &CapabilityMasks) -> Result<()> {
     let permitted = masks.permitted & have;
     let effective = masks.effective & permitted;
     let inheritable = masks.inheritable & have;
-    capset(effective, permitted, inheritable).context("set capabilities")?;
+    capset(effective, permitted, inheritable).context("set capabilities").about("process.capabilities")?;
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)
         .context("clear ambient capabilities")?;
     let ambient = masks.ambient & permitted & inheritable;
     for capability in (0..64).filter(|c| ambient & (1 << c) != 0) {
         prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, capability)
-            .with_context(|| format!("raise ambient capability {capability}"))?;
+            .with_context(|| format!("raise ambient capability {capability}"))
+            .about("process.capabilities.ambient")?;
     }
     Ok(())
 }

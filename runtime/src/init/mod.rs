@@ -3,12 +3,14 @@
 //! [`run`] is the story of a container's init, [`exec::run`] the shorter one of a process that enters a
 //! container. Both end in execve or in an error that travels home.
 
+pub mod attributes;
 pub mod cgroupfs;
 pub mod devices;
 pub mod exec;
 pub mod identity;
 pub mod mounts;
 pub mod namespaces;
+pub mod passed;
 pub mod paths;
 pub mod payload;
 pub mod procfs;
@@ -18,16 +20,22 @@ pub mod terminal;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::Shown;
 use crate::container::fifo::Parked;
 use crate::container::record::Record;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::hooks;
-use crate::launch::sources::Sources;
+use crate::launch::sources::{self, Sources};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::seccomp::Program;
 use crate::spec::state::Status;
+use crate::sys::process::{exit_now, exit_on};
+use attributes::Shared;
+use mounts::Stage;
+use namespaces::Owner;
+use passed::PassedFds;
+use procfs::Proc;
 
 /// What init inherits from the runtime besides the plan.
 #[derive(Debug)]
@@ -36,12 +44,12 @@ pub struct Inheritance<'a> {
     pub plan: &'a Plan,
     /// For the state that hooks read.
     pub record: &'a Record,
-    /// Where the container's cgroups are, for mounts of type `cgroup`.
-    pub cgroup: &'a Cgroup,
+    /// What a mount of type `cgroup` shows, if there is one.
+    pub cgroups: Option<&'a Shown>,
     /// The compiled system call filter.
     pub seccomp: Option<&'a Program>,
-    /// Opened by the runtime before the clone.
-    pub sources: Sources,
+    /// Opened by the runtime before the clone; `None` where it could not, and init has to.
+    pub sources: Option<Sources>,
     /// Our ends of the start pipes.
     pub parked: Parked,
     /// Where the terminal's leader goes.
@@ -50,8 +58,10 @@ pub struct Inheritance<'a> {
     pub no_pivot: bool,
     /// Stay in the caller's session keyring.
     pub no_new_keyring: bool,
-    /// Descriptors 3 to 2+N go to the program.
-    pub preserve_fds: u32,
+    /// Descriptors that go to the program.
+    pub passed: PassedFds,
+    /// Whose the runtime is.
+    pub owner: Owner,
 }
 
 /// The container's init. Returns only with an error.
@@ -60,61 +70,101 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     // We are PID 1 of new namespaces but still see the host. Until `create` has returned we die with it.
     namespaces::die_with_parent()?;
     runtime.wait_for(&Message::Mapped)?;
-    namespaces::become_root_inside(plan)?;
+    log::debug!("child process in init()");
+    namespaces::become_root_inside(plan, given.owner)?;
     namespaces::enter_session(plan, given.no_new_keyring)?;
 
     // Build the root file system while the host is still visible.
+    let mut sources = match given.sources.take() {
+        Some(sources) => sources,
+        None => sources::open(plan)?,
+    };
     let root = rootfs::attach(plan)?;
-    mounts::perform(&root, plan, &mut given.sources, given.cgroup)?;
-    devices::create(&root, plan, &given.sources).context("create devices")?;
+    let stage = Stage { root: &root, plan, cgroups: given.cgroups, runtime: &runtime };
+    let read_only_last = stage.perform(&mut sources)?;
+    devices::create(&root, plan, &sources).context("create devices")?;
     runtime.send(&Message::RunHooks)?;
     runtime.wait_for(&Message::HooksDone)?;
-    let state = given.record.state(Status::Creating, std::process::id() as i32);
-    hooks::run("createContainer", &plan.hooks.create_container, &state)?;
+    let state = given.record.state(Status::Created, std::process::id() as i32);
+    let env = plan.process.as_ref().map(|process| process.env.as_slice());
+    let setting = hooks::Setting { directory: Some(&plan.rootfs), env };
+    hooks::run_in(setting, "createContainer", &plan.hooks.create_container, &state)?;
 
+    let proc = procfs::mount()?;
     // After this line the host is out of reach.
-    rootfs::switch_to(&root, given.no_pivot)?;
+    rootfs::switch_to(&root, plan, given.no_pivot)?;
     let root = rootfs::open_current()?;
-    let proc = procfs::open(&root)?;
+    let proc = Proc::new(proc, &root);
     if let (Some(size), Some(socket)) = (plan.process.as_ref().and_then(|p| p.terminal), &given.console) {
         terminal::attach(&root, size, socket).context("attach terminal")?;
     }
+    terminal::reopen_null(&root)?;
     paths::write_sysctl(&proc, &plan.sysctl)?;
-    paths::protect(&root, plan, &given.sources)?;
+    if let Some(process) = &plan.process {
+        payload::make_cwd(&root, process)?;
+    }
+    paths::protect(&root, plan, &sources)?;
+    read_only_last.iter().try_for_each(mounts::make_read_only)?;
     rootfs::finish(plan)?;
 
     let Some(process) = &plan.process else {
         // `create` works without a program; the specification puts that error at `start`.
-        return park(given.parked, &runtime, |_| {
+        namespaces::live_without_parent()?;
+        end_by_signals()?;
+        return park(given.parked, runtime, |_| {
             Err(Error::invalid("process: is missing, so there is nothing to start"))
         });
     };
-    // Give up power. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before capabilities
-    // go; with it, as late as possible, so that the profile need not allow what we do in between.
-    terminal::give_streams_to(process.user.0, process.user.1)?;
-    let cwd = payload::open_cwd(&root, process)?;
+    terminal::give_streams_to(process.user.0)?;
+    let entered = payload::enter_cwd(&root, process)?;
     let mut program = payload::prepare(&root, process)?;
-    if !process.no_new_privileges {
-        load_filter(given.seccomp)?;
-    }
+    let memory_policy = plan.memory_policy.as_ref();
+    attributes::set(&proc, process, Shared { personality: plan.personality, memory_policy })?;
+    drop((proc, root, sources));
+    program.pass_on(&given.passed)?;
+    end_by_signals()?;
+    // From here to the end we wait for nothing but the dialogue, whose end says as well that the runtime is gone.
+    namespaces::live_without_parent()?;
+    // Give up power. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before capabilities
+    // go; with it, as late as the runtime is there to take a listener, so that the profile need not allow what we
+    // do in between.
+    let (with_power, without) = match process.no_new_privileges {
+        true => (None, given.seccomp),
+        false => (given.seccomp, None),
+    };
+    load_filter(with_power, &runtime, given.owner)?;
     identity::become_user(process)?;
-    payload::enter_cwd(&cwd, process)?;
+    payload::enter_cwd_as_user(process, entered)?;
     program.find()?;
-    namespaces::die_with_parent()?; // the change of ids has cleared it
-    park(given.parked, &runtime, |_| {
+    given.owner.let_in()?; // for an exec before start
+    load_filter(without, &runtime, given.owner)?;
+    park(given.parked, runtime, |parked| {
         let state = given.record.state(Status::Created, std::process::id() as i32);
-        hooks::run("startContainer", &plan.hooks.start_container, &state)?;
-        if process.no_new_privileges {
-            load_filter(given.seccomp)?;
-        }
-        program.execute(given.preserve_fds)
+        let setting = hooks::Setting { directory: None, env: Some(program.environment()) };
+        hooks::run_in(setting, "startContainer", &plan.hooks.start_container, &state)?;
+        parked.leave();
+        program.execute()
     })
 }
 
-/// Loads the container's system call filter, if it has one.
-fn load_filter(program: Option<&Program>) -> Result<()> {
-    match program {
-        Some(program) => crate::sys::seccomp::load(program).context("load seccomp filter"),
+/// As PID 1 we would not even notice the signals that are to end us while we wait for `start`.
+fn end_by_signals() -> Result<()> {
+    exit_on(&[libc::SIGHUP, libc::SIGINT, libc::SIGTERM]).context("set signal handlers")
+}
+
+/// Loads the container's system call filter, if it has one, and has the runtime take its listener, if that has
+/// one. From here on we are under the filter.
+fn load_filter(program: Option<&Program>, runtime: &Sync, owner: Owner) -> Result<()> {
+    let Some(program) = program else { return Ok(()) };
+    log::debug!("seccomp filter flags: {}", program.flags);
+    if program.notifies {
+        owner.let_in()?;
+    }
+    match crate::sys::seccomp::load(program).context("load seccomp filter").about("linux.seccomp")? {
+        Some(listener) => {
+            runtime.send(&Message::Listener(std::os::fd::AsRawFd::as_raw_fd(&listener)))?;
+            runtime.wait_for(&Message::ListenerTaken)
+        }
         None => Ok(()),
     }
 }
@@ -123,19 +173,16 @@ fn load_filter(program: Option<&Program>) -> Result<()> {
 /// `start`'s to print.
 fn park(
     mut parked: Parked,
-    runtime: &Sync,
-    next: impl FnOnce(()) -> Result<Infallible>,
+    runtime: Sync,
+    next: impl FnOnce(&mut Parked) -> Result<Infallible>,
 ) -> Result<Infallible> {
     runtime.send(&Message::Ready)?;
     runtime.wait_for(&Message::Release)?;
-    namespaces::live_without_parent()?;
-    runtime.close();
+    log::debug!("init: closing the pipe to signal completion");
+    drop(runtime);
     parked.wait()?;
-    match next(()) {
-        Ok(never) => match never {},
-        Err(error) => {
-            parked.report(&error)?;
-            Err(Error::new(Kind::System, error.to_string()))
-        }
-    }
+    let Err(error) = next(&mut parked);
+    // Nobody else is left to hear it; that `start` may be gone too changes nothing.
+    parked.report(&error).ok();
+    exit_now(1)
 }

@@ -1,19 +1,20 @@
 //! Performs mount steps inside the root, each by descriptor: the place is opened below the root, the mount
 //! is made detached and configured, then moved there.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::{cgroupfs, rootfs::move_onto};
-use crate::cgroup::Cgroup;
+use crate::cgroup::Shown;
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::sources::Sources;
+use crate::launch::sources::{self, Sources};
+use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::mounts::{MountStep, NewFs, What};
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, mount_setattr, set_idmap};
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root, open_in_root, open_plain_in_root};
 
 /// What may be mounted over inside /proc: files that monitoring tools fake (as runc).
@@ -31,56 +32,266 @@ const PROC_OVERMOUNTS: [&str; 11] = [
     "/proc/uptime",
 ];
 
-/// Performs all steps in order.
-pub fn perform(root: &OwnedFd, plan: &Plan, sources: &mut Sources, cgroup: &Cgroup) -> Result<()> {
-    for (step, bind) in plan.mounts.iter().zip(sources.binds.iter_mut()) {
-        let context = || format!("mounts[{}]: mount {}", step.index, step.destination.display());
-        let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
-        let result = match &step.what {
-            What::New(fs) => mount_new(root, step, fs, plan),
-            What::Bind { .. } => mount_bind(root, step, bind.take()),
-            What::Remount => remount(root, step),
-            What::Cgroup => cgroupfs::mount(root, step, cgroup, own_cgroup_namespace),
-        };
-        result.with_context(context)?;
-    }
-    Ok(())
+/// Where and with what the steps are performed.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// The container's root.
+    pub root: &'a OwnedFd,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What a mount of type `cgroup` shows.
+    pub cgroups: Option<&'a Shown>,
+    /// The runtime, for what only it may do.
+    pub runtime: &'a Sync,
 }
 
-fn mount_new(root: &OwnedFd, step: &MountStep, fs: &NewFs, plan: &Plan) -> Result<()> {
-    let onto = match fs.kind.as_str() {
-        // A link here would put them, and all that is masked below them, somewhere else (CVE-2019-19921).
-        "proc" | "sysfs" => open_plain_directory(root, &step.destination)?,
-        _ => mkdir_all_in_root(root, &step.destination)?,
-    };
-    refuse_over_proc(&onto, step)?;
-    let mut parameters = fs.parameters.clone();
-    let copied =
-        fs.copy_up.then(|| open_in_root(root, &step.destination, OFlags::RDONLY | OFlags::DIRECTORY));
-    if fs.kind == "tmpfs" && !parameters.iter().any(|(key, _)| key == "mode") {
-        // As runc: a tmpfs has the mode of the directory that it covers.
-        let mode = rustix::fs::fstat(&onto)?.st_mode & 0o7777;
-        parameters.push(("mode".to_owned(), Some(format!("{mode:o}"))));
-    }
-    let mount = match create_filesystem(&fs.kind, &fs.source, &parameters) {
-        // sysfs belongs to the network namespace; without one of our own the host's is bound (as runc).
-        Err(e)
-            if fs.kind == "sysfs"
-                && e.errno() == Some(libc::EPERM)
-                && plan.namespaces.has(libc::CLONE_NEWUSER) =>
-        {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_RECURSIVE;
-            rustix::mount::open_tree(rustix::fs::CWD, "/sys", flags).context("bind /sys")?
+impl Stage<'_> {
+    /// Performs all steps in order. Returns the mounts that become read-only when all is in them.
+    pub fn perform(&self, sources: &mut Sources) -> Result<Vec<Late>> {
+        let mut read_only_last = Vec::new();
+        let opened = sources.binds.iter_mut().zip(&sources.idmaps);
+        for (step, (bind, mapping)) in self.plan.mounts.iter().zip(opened) {
+            let own_cgroup_namespace = self.plan.namespaces.has(libc::CLONE_NEWCGROUP);
+            let result = match &step.what {
+                What::New(fs) if fs.kind == "tmpfs" && is_read_only(step) => {
+                    let with_file_system = step.flags.set & libc::MOUNT_ATTR_RDONLY != 0;
+                    self.mount_new(step, fs, mapping.as_ref())
+                        .map(|mount| read_only_last.push(Late { mount, with_file_system }))
+                }
+                What::New(fs) => self.mount_new(step, fs, mapping.as_ref()).map(drop),
+                What::Bind { recursive, inside, .. } => match (bind.take(), inside) {
+                    (Some(opened), _) => self.mount_bind(step, opened),
+                    (None, Some(path)) => self
+                        .open_inside(step, path, *recursive, mapping.as_ref())
+                        .and_then(|opened| self.mount_bind(step, opened)),
+                    (None, None) => Err(Error::new(Kind::System, "bind source was not opened")),
+                },
+                What::Remount(parameters) => self.remount(step, parameters),
+                What::Cgroup => {
+                    let place = cgroupfs::Place {
+                        root: self.root,
+                        detached: !self.plan.namespaces.has(libc::CLONE_NEWNS),
+                    };
+                    match self.cgroups {
+                        Some(shown) => cgroupfs::mount(place, step, shown, own_cgroup_namespace),
+                        None => Err(Error::new(Kind::System, "the cgroups were not looked for")),
+                    }
+                }
+            };
+            result
+                .with_context(|| describe(step))
+                .map_err(|error| error.about(format!("mounts[{}]", step.index)))?;
         }
-        other => other?,
-    };
-    if let Some(from) = copied {
-        crate::init::paths::copy_tree(&from.context("open what the tmpfs covers")?, &mount)
-            .context("copy up")?;
+        Ok(read_only_last)
     }
-    attach(&mount, &onto, step)
+
+    fn mount_new(&self, step: &MountStep, fs: &NewFs, mapping: Option<&OwnedFd>) -> Result<OwnedFd> {
+        let mut parameters = fs.parameters.clone();
+        let onto = match fs.kind.as_str() {
+            // A link here would put them, and all that is masked below them, somewhere else (CVE-2019-19921).
+            "proc" | "sysfs" => open_plain_directory(self.root, &step.destination)?,
+            "tmpfs" => self.place_of_tmpfs(step, &mut parameters)?,
+            _ => mkdir_all_in_root(self.root, &step.destination)?,
+        };
+        refuse_over_proc(&onto, step)?;
+        let copied = fs
+            .copy_up
+            .then(|| open_in_root(self.root, &step.destination, OFlags::RDONLY | OFlags::DIRECTORY));
+        if !self.plan.mount_label.is_empty() && !matches!(fs.kind.as_str(), "proc" | "sysfs") {
+            parameters.push(("context".to_owned(), Some(self.plan.mount_label.clone())));
+        }
+        let mount = match create_filesystem(&fs.kind, &fs.source, &parameters) {
+            // sysfs belongs to the network namespace; without one of our own the host's is bound (as runc).
+            Err(e)
+                if fs.kind == "sysfs"
+                    && e.errno() == Some(libc::EPERM)
+                    && crate::sys::process::in_user_namespace() =>
+            {
+                copy_of(rustix::fs::CWD, "/sys", true).context("bind /sys")?
+            }
+            other => other?,
+        };
+        if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
+            set_idmap(mount.as_fd(), map.recursive, namespace.as_fd()).context("map its ids")?;
+        }
+        if let Some(from) = copied {
+            crate::init::paths::copy_tree(&from.context("open what the tmpfs covers")?, &mount)
+                .context("copy up")?;
+        }
+        let mut step = step.clone();
+        if fs.kind == "tmpfs" {
+            step.flags.set &= !libc::MOUNT_ATTR_RDONLY; // when all is in it
+            step.recursive_attr.set &= !libc::MOUNT_ATTR_RDONLY;
+        }
+        set_attributes(&mount, step.flags.of_new(), &step)?;
+        attach(&mount, &onto, &step)?;
+        Ok(mount)
+    }
+
+    /// As runc: a tmpfs has the mode of the directory that it covers, if there was one.
+    fn place_of_tmpfs(
+        &self,
+        step: &MountStep,
+        parameters: &mut Vec<(String, Option<String>)>,
+    ) -> Result<OwnedFd> {
+        match open_in_root(self.root, &step.destination, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(onto) => {
+                if !parameters.iter().any(|(key, _)| key == "mode") {
+                    let mode = rustix::fs::fstat(&onto)?.st_mode & 0o7777;
+                    parameters.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+                }
+                Ok(onto)
+            }
+            Err(_) => Ok(mkdir_all_in_root(self.root, &step.destination)?),
+        }
+    }
+
+    /// Opens a source that lies in the container's root, where earlier steps may have put it. Not by its path on
+    /// the host: links in the root would lead there.
+    fn open_inside(
+        &self,
+        step: &MountStep,
+        path: &Path,
+        recursive: bool,
+        mapping: Option<&OwnedFd>,
+    ) -> Result<(OwnedFd, bool)> {
+        let source = open_in_root(self.root, path, OFlags::PATH).context("open source")?;
+        let tree = copy_of(source.as_fd(), "", recursive).context("copy source")?;
+        sources::keep_apart(&tree, recursive, self.plan.root_propagation.inherited)?;
+        if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
+            match set_idmap(tree.as_fd(), map.recursive, namespace.as_fd()) {
+                // Our user namespace has no power over that file system; the runtime's may have.
+                Err(rustix::io::Errno::PERM) => {
+                    let (tree, namespace) = (tree.as_raw_fd(), namespace.as_raw_fd());
+                    self.runtime.send(&Message::MapIds { tree, namespace, recursive: map.recursive })?;
+                    self.runtime.wait_for(&Message::IdsMapped)?;
+                }
+                other => other.context("map its ids")?,
+            }
+        }
+        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
+        Ok((tree, is_directory))
+    }
+
+    fn mount_bind(&self, step: &MountStep, (mount, is_directory): (OwnedFd, bool)) -> Result<()> {
+        let onto = if is_directory {
+            mkdir_all_in_root(self.root, &step.destination)?
+        } else {
+            let onto = create_file_in_root(self.root, &step.destination)?;
+            if FileType::from_raw_mode(rustix::fs::fstat(&onto)?.st_mode) == FileType::Directory {
+                // move_mount(2) says EINVAL for this and for much else; engines give a hint for ENOTDIR.
+                return Err(rustix::io::Errno::NOTDIR).context("attach a file to a directory");
+            }
+            onto
+        };
+        refuse_over_proc(&onto, step)?;
+        if step.flags.given {
+            self.change_existing(&mount, step)?;
+        }
+        set_attributes(&mount, MountAttr::default(), step)?;
+        attach(&mount, &onto, step)
+    }
+
+    /// Gives a mount that was made elsewhere its flags. Those that it has are locked for a user namespace: the
+    /// kernel says so where the namespace made no copy itself, and we do where the runtime opened the source.
+    fn change_existing(&self, mount: &OwnedFd, step: &MountStep) -> Result<()> {
+        let change = |attr| mount_setattr(mount.as_fd(), false, attr);
+        if !self.plan.namespaces.has(libc::CLONE_NEWUSER) {
+            match change(step.flags.of_existing()) {
+                Err(rustix::io::Errno::PERM) => {}
+                other => return other.context("set attributes"),
+            }
+        }
+        let existing = attributes_of(mount)?;
+        let attr = step.flags.of_locked(existing).ok_or(rustix::io::Errno::PERM);
+        attr.and_then(change).context("set attributes that the source has locked")
+    }
+
+    fn remount(&self, step: &MountStep, parameters: &[(String, Option<String>)]) -> Result<()> {
+        let mount = open_in_root(self.root, &step.destination, OFlags::PATH)?;
+        if !parameters.is_empty() {
+            reconfigure(&mount, parameters)?;
+        }
+        if step.flags.given {
+            self.change_existing(&mount, step)?;
+        }
+        set_attributes(&mount, MountAttr::default(), step)
+    }
+}
+
+/// In the words of runc, by which users search.
+fn describe(step: &MountStep) -> String {
+    let source = match &step.what {
+        What::New(fs) => Path::new(&fs.source),
+        What::Bind { source, .. } => source,
+        What::Remount(_) => Path::new("remount"),
+        What::Cgroup => Path::new("cgroup"),
+    };
+    format!("error mounting {source:?} to rootfs at {:?}", step.destination)
+}
+
+fn is_read_only(step: &MountStep) -> bool {
+    (step.flags.set | step.recursive_attr.set) & libc::MOUNT_ATTR_RDONLY != 0
+}
+
+fn copy_of(at: impl AsFd, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.is_empty());
+    rustix::mount::open_tree(at, path, flags)
+}
+
+/// The flags that a mount has, as `MOUNT_ATTR_*`.
+fn attributes_of(mount: &OwnedFd) -> Result<u64> {
+    let has = rustix::fs::fstatvfs(mount)?.f_flag;
+    let named = [
+        (StatVfsMountFlags::RDONLY, libc::MOUNT_ATTR_RDONLY),
+        (StatVfsMountFlags::NOSUID, libc::MOUNT_ATTR_NOSUID),
+        (StatVfsMountFlags::NODEV, libc::MOUNT_ATTR_NODEV),
+        (StatVfsMountFlags::NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+        (StatVfsMountFlags::NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
+        (StatVfsMountFlags::NOATIME, libc::MOUNT_ATTR_NOATIME),
+    ];
+    let bits: u64 = named.iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, bit)| bit).sum();
+    let is_strict = !has.intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RELATIME);
+    Ok(if is_strict { bits | libc::MOUNT_ATTR_STRICTATIME } else { bits })
+}
+
+/// A mount that becomes read-only when all is in it.
+#[derive(Debug)]
+pub struct Late {
+    mount: OwnedFd,
+    /// By `ro`, which mount(2) gives to the file system too; `rro` is of mounts alone.
+    with_file_system: bool,
+}
+
+/// Makes it read-only.
+pub fn make_read_only(Late { mount, with_file_system }: &Late) -> Result<()> {
+    let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    match mount_setattr(mount.as_fd(), false, change) {
+        // In a tree that is attached nowhere only the file system itself can be changed.
+        Err(rustix::io::Errno::INVAL) => {}
+        other => {
+            other.context("set read-only")?;
+            if !with_file_system {
+                return Ok(());
+            }
+        }
+    }
+    reconfigure(mount, &[("ro".to_owned(), None)])
+}
+
+fn reconfigure(mount: &OwnedFd, parameters: &[(String, Option<String>)]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let fs = rustix::mount::fspick(mount, "", flags).context("open file system")?;
+    for (key, value) in parameters {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(fs.as_fd(), key.as_str(), value.as_str())
+                .with_context(|| format!("set {key}={value}"))?,
+            None => set_flag(fs.as_fd(), key)?,
+        }
+    }
+    rustix::mount::fsconfig_reconfigure(fs.as_fd()).context("reconfigure file system")
 }
 
 fn open_plain_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
@@ -90,7 +301,7 @@ fn open_plain_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
             mkdir_all_in_root(root, path)?;
             open().map_err(Error::from)
         }
-        other => other.context("must be an ordinary directory"),
+        other => other.with_context(|| format!("{} must be mounted on ordinary directory", path.display())),
     }
 }
 
@@ -108,34 +319,24 @@ pub fn create_filesystem(
         match value {
             Some(value) => rustix::mount::fsconfig_set_string(fd, key.as_str(), value.as_str())
                 .with_context(|| format!("set {key}={value}"))?,
-            None => {
-                rustix::mount::fsconfig_set_flag(fd, key.as_str()).with_context(|| format!("set {key}"))?
-            }
+            None => set_flag(fd, key)?,
         }
     }
     rustix::mount::fsconfig_create(fd).with_context(|| format!("create file system {kind:?}"))?;
     rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context("make mount")
 }
 
-fn mount_bind(root: &OwnedFd, step: &MountStep, bind: Option<(OwnedFd, bool)>) -> Result<()> {
-    let (mount, is_directory) = bind.ok_or_else(|| Error::new(Kind::System, "bind source was not opened"))?;
-    let onto = if is_directory {
-        mkdir_all_in_root(root, &step.destination)?
-    } else {
-        create_file_in_root(root, &step.destination)?
-    };
-    refuse_over_proc(&onto, step)?;
-    attach(&mount, &onto, step)
+fn set_flag(fs: std::os::fd::BorrowedFd<'_>, key: &str) -> Result<()> {
+    match rustix::mount::fsconfig_set_flag(fs, key) {
+        // mount(2) takes it as a flag of any file system; by this call few know it by that name, and all that
+        // have inode versions keep them anyway.
+        Err(rustix::io::Errno::INVAL) if key == "iversion" => Ok(()),
+        other => other.with_context(|| format!("set {key}")),
+    }
 }
 
-fn remount(root: &OwnedFd, step: &MountStep) -> Result<()> {
-    let mount = open_in_root(root, &step.destination, OFlags::PATH)?;
-    change(&mount, step)
-}
-
-/// Gives the mount its attributes while nobody can see it, and moves it to its place.
+/// Moves a finished mount to its place.
 pub fn attach(mount: &OwnedFd, onto: &OwnedFd, step: &MountStep) -> Result<()> {
-    change(mount, step)?;
     move_onto(mount, onto).context("attach")?;
     // Propagation comes last: a detached mount may not be shared with anybody yet.
     for (propagation, recursive) in &step.propagation {
@@ -145,9 +346,10 @@ pub fn attach(mount: &OwnedFd, onto: &OwnedFd, step: &MountStep) -> Result<()> {
     Ok(())
 }
 
-fn change(mount: &OwnedFd, step: &MountStep) -> Result<()> {
-    if !step.attr.is_empty() {
-        mount_setattr(mount.as_fd(), false, step.attr).context("set attributes")?;
+/// Gives a mount its attributes while nobody can see it: `attr`, and those of the step that are for the tree.
+pub fn set_attributes(mount: &OwnedFd, attr: MountAttr, step: &MountStep) -> Result<()> {
+    if !attr.is_empty() {
+        mount_setattr(mount.as_fd(), false, attr).context("set attributes")?;
     }
     if !step.recursive_attr.is_empty() {
         mount_setattr(mount.as_fd(), true, step.recursive_attr).context("set recursive attributes")?;

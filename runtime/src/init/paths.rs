@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::mounts::create_filesystem;
-use super::{procfs, rootfs::move_onto};
+use super::procfs::Proc;
+use super::rootfs::move_onto;
 use crate::error::{Context, Error, Result};
 use crate::launch::sources::Sources;
 use crate::plan::Plan;
@@ -21,14 +22,25 @@ use crate::sys::path::{chmod, open_in_root};
 /// Hides the masked paths and makes the others read-only. What is not there needs neither.
 pub fn protect(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
     for path in &plan.readonly_paths {
-        make_read_only(root, path).with_context(|| format!("make {} read-only", path.display()))?;
+        make_read_only(root, path).on("make read-only", path).in_field("linux.readonlyPaths")?;
     }
-    let mut null_is_used = false;
-    for path in &plan.masked_paths {
-        let context = || format!("mask {}", path.display());
-        null_is_used |= mask(root, path, &sources.null, null_is_used).with_context(context)?;
+    let mut masks = Masks { null: &sources.null, null_is_used: false, empty: None };
+    for (index, path) in plan.masked_paths.iter().enumerate() {
+        if !plan.masked_paths[..index].contains(path) {
+            masks.hide(root, path).on("mask", path).in_field("linux.maskedPaths")?;
+        }
     }
     Ok(())
+}
+
+/// What masked paths become: a file the null device, a directory an empty one.
+struct Masks<'a> {
+    /// The host's null device, proved to be it: the container's may be anything (CVE-2025-31133). Its mount can be
+    /// attached once; from then on it is one of ours, and copies are made of it.
+    null: &'a OwnedFd,
+    null_is_used: bool,
+    /// One file system for all directories.
+    empty: Option<OwnedFd>,
 }
 
 fn open_if_there(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
@@ -51,34 +63,46 @@ fn make_read_only(root: &OwnedFd, path: &Path) -> Result<()> {
     Ok(move_onto(&tree, &target)?)
 }
 
-/// A file becomes the null device, a directory an empty one. The null device is the host's, proved to be it:
-/// the container's may be anything (CVE-2025-31133). Its mount can be attached once; from then on it is one
-/// of ours, and copies are made of it. Returns whether it was needed.
-fn mask(root: &OwnedFd, path: &Path, null: &OwnedFd, null_is_used: bool) -> Result<bool> {
-    let Some(target) = open_if_there(root, path)? else { return Ok(false) };
-    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
-    if is_directory {
-        let tmpfs = create_filesystem("tmpfs", "tmpfs", &[("ro".to_owned(), None)])?;
-        let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-        mount_setattr(tmpfs.as_fd(), false, change)?;
-        move_onto(&tmpfs, &target)?;
-    } else if null_is_used {
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        move_onto(&rustix::mount::open_tree(null.as_fd(), "", flags)?, &target)?;
-    } else {
-        move_onto(null, &target)?;
+impl Masks<'_> {
+    fn hide(&mut self, root: &OwnedFd, path: &Path) -> Result<()> {
+        let Some(target) = open_if_there(root, path)? else { return Ok(()) };
+        let is_directory =
+            FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+        if is_directory {
+            let first = match &self.empty {
+                Some(first) => return Ok(move_onto(&copy(first)?, &target)?),
+                None => create_filesystem("tmpfs", "tmpfs", &[("ro".to_owned(), None)])?,
+            };
+            let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+            mount_setattr(first.as_fd(), false, change)?;
+            move_onto(&first, &target)?;
+            self.empty = Some(first);
+        } else if self.null_is_used {
+            move_onto(&copy(self.null)?, &target)?;
+        } else {
+            move_onto(self.null, &target)?;
+            self.null_is_used = true;
+        }
+        Ok(())
     }
-    Ok(!is_directory)
+}
+
+fn copy(mount: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(mount.as_fd(), "", flags)
 }
 
 /// Writes kernel parameters through the private procfs.
-pub fn write_sysctl(proc: &OwnedFd, parameters: &[(PathBuf, String)]) -> Result<()> {
+pub fn write_sysctl(proc: &Proc, parameters: &[(PathBuf, String)]) -> Result<()> {
     for (path, value) in parameters {
-        let context = || format!("linux.sysctl: write {value:?} to {}", path.display());
-        let file =
-            procfs::open_file(proc, &Path::new("sys").join(path), OFlags::WRONLY).with_context(context)?;
-        File::from(file).write_all(value.as_bytes()).with_context(context)?;
+        let write = || -> Result<()> {
+            let file = proc.open_file(&Path::new("sys").join(path), OFlags::WRONLY)?;
+            Ok(File::from(file).write_all(value.as_bytes())?)
+        };
+        let doing = format!("write {value:?} to");
+        let name = path.display().to_string().replace('/', ".");
+        write().on(&doing, path).in_field(format!("linux.sysctl[{name:?}]"))?;
     }
     Ok(())
 }

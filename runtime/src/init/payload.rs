@@ -9,13 +9,17 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags};
 use rustix::io::Errno;
 
+use super::passed::PassedFds;
 use crate::error::{Context, Error, Kind, Result, describe_errno};
 use crate::plan::process::ProcessPlan;
 use crate::sys::path::{mkdir_all_in_root, open_in_root};
-use crate::sys::process::{close_on_exec_from, execve, keep_on_exec, reset_signals};
+use crate::sys::process::{execve, reset_signals};
 
 /// /etc/passwd longer than this is not searched for a home directory.
 const MAX_PASSWD: u64 = 1 << 20;
+
+/// What names the program in config.json.
+const FIELD: &str = "process.args[0]";
 
 /// A program that is ready but for its file's path.
 #[derive(Debug)]
@@ -25,23 +29,46 @@ pub struct Program {
     env: Vec<CString>,
 }
 
-/// Opens the working directory below the root, making it if need be (as runc and crun).
-pub fn open_cwd(root: &OwnedFd, process: &ProcessPlan) -> Result<OwnedFd> {
-    mkdir_all_in_root(root, &process.cwd)
-        .with_context(|| format!("process.cwd: open {}", process.cwd.display()))
+/// Makes the working directory, if need be (as runc and crun), while the root can still be written to.
+pub fn make_cwd(root: &OwnedFd, process: &ProcessPlan) -> Result<()> {
+    match mkdir_all_in_root(root, &process.cwd) {
+        // Out of our reach; the program's user may have more.
+        Ok(_) | Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno).on("open", &process.cwd).in_field("process.cwd"),
+    }
 }
 
-/// Enters it as the program's user, and proves that it is inside the root (CVE-2024-21626).
-pub fn enter_cwd(cwd: &OwnedFd, process: &ProcessPlan) -> Result<()> {
-    let context = || format!("process.cwd: enter {}", process.cwd.display());
-    rustix::process::fchdir(cwd).with_context(context)?;
-    let seen = rustix::process::getcwd(Vec::new()).with_context(context)?;
-    if seen.as_bytes().starts_with(b"/") {
-        Ok(())
-    } else {
-        Err(Error::new(Kind::System, "current working directory is outside of the container's root"))
-            .with_context(context)
+/// Enters the working directory, which exec does not make. `false`: we may not, but the program's user may.
+pub fn enter_cwd(root: &OwnedFd, process: &ProcessPlan) -> Result<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let enter = || rustix::process::fchdir(open_in_root(root, &process.cwd, flags)?);
+    match enter() {
+        Ok(()) => prove_cwd_is_inside(process).map(|()| true),
+        Err(Errno::ACCESS | Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno).on(CHDIR, &process.cwd).in_field("process.cwd"),
     }
+}
+
+/// In the words of runc.
+const CHDIR: &str = "chdir to cwd";
+
+/// The same as the program's user, where `entered` says that it is still to be done.
+pub fn enter_cwd_as_user(process: &ProcessPlan, entered: bool) -> Result<()> {
+    if entered {
+        return Ok(());
+    }
+    rustix::process::chdir(&process.cwd).on(CHDIR, &process.cwd).in_field("process.cwd")?;
+    prove_cwd_is_inside(process)
+}
+
+/// A link in the root may have led to a directory that was left open, of the host (CVE-2024-21626).
+fn prove_cwd_is_inside(process: &ProcessPlan) -> Result<()> {
+    let seen = rustix::process::getcwd(Vec::new()).on(CHDIR, &process.cwd).in_field("process.cwd")?;
+    if seen.as_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    let outside = "current working directory is outside of container mount namespace root";
+    Err(Error::new(Kind::System, outside)).on(CHDIR, &process.cwd).in_field("process.cwd")
 }
 
 /// Completes the environment: HOME, if it is not there, from the container's own passwd.
@@ -55,8 +82,7 @@ pub fn prepare(root: &OwnedFd, process: &ProcessPlan) -> Result<Program> {
                 .map_err(|_| Error::invalid("HOME holds a NUL"))?,
         );
     }
-    let path =
-        process.args.first().cloned().ok_or_else(|| Error::invalid("process.args: must not be empty"))?;
+    let path = process.args.first().cloned().ok_or_else(|| Error::at("process.args", "must not be empty"))?;
     Ok(Program { path, args: process.args.clone(), env })
 }
 
@@ -84,9 +110,13 @@ impl Program {
     pub fn find(&mut self) -> Result<()> {
         let name = OsStr::from_bytes(self.path.to_bytes()).to_owned();
         let refused = |errno: i32| {
-            let message =
-                format!("exec: {name:?}: stat {}: {}", Path::new(&name).display(), describe_errno(errno));
-            Error::new(Kind::NotFound, message)
+            let path = Path::new(&name).display();
+            let message = match Errno::from_raw_os_error(errno) {
+                // Docker's clients before 25 know a program that can't be executed by the second phrase alone.
+                Errno::ISDIR => format!("exec: {name:?}: is a directory: permission denied"),
+                _ => format!("exec: {name:?}: stat {path}: {}", describe_errno(errno)),
+            };
+            Error::new(Kind::NotFound, message).with_errno(errno).on_path(Path::new(&name)).about(FIELD)
         };
         if name.as_bytes().contains(&b'/') {
             return check(Path::new(&name)).map_err(|errno| refused(errno.raw_os_error()));
@@ -99,33 +129,52 @@ impl Program {
             match check(&candidate) {
                 Ok(()) => {
                     self.path = CString::new(candidate.into_os_string().into_vec())
-                        .map_err(|_| Error::invalid("process.args[0] holds a NUL"))?;
+                        .map_err(|_| Error::at(FIELD, "holds a NUL"))?;
                     return Ok(());
                 }
                 Err(Errno::ACCESS) => denied = true,
                 Err(_) => {}
             }
         }
-        let cause = if denied { "permission denied" } else { "executable file not found in $PATH" };
-        Err(Error::new(Kind::NotFound, format!("exec: {name:?}: {cause}")))
+        let (cause, errno) = match denied {
+            true => ("permission denied", libc::EACCES),
+            false => ("executable file not found in $PATH", libc::ENOENT),
+        };
+        let error = Error::new(Kind::NotFound, format!("exec: {name:?}: {cause}"));
+        Err(error.with_errno(errno).on_path(Path::new(&name)).about(FIELD))
     }
 
-    /// Becomes the program. Descriptors 0 to 2 and `preserve` more go with it, no others.
-    pub fn execute<T>(self, preserve: u32) -> Result<T> {
-        for fd in 3..3 + preserve {
-            keep_on_exec(fd as i32).with_context(|| format!("preserve descriptor {fd}"))?;
-        }
-        close_on_exec_from(3 + preserve).context("close other descriptors")?;
-        reset_signals().context("reset signals")?;
+    /// Decides what goes over the execve: descriptors 0 to 2 and those `passed`, no signal's setting. Before any
+    /// filter, which may forbid what it takes.
+    pub fn pass_on(&mut self, passed: &PassedFds) -> Result<()> {
+        self.env.extend(passed.variables());
+        passed.keep()?;
+        reset_signals().context("reset signals")
+    }
+
+    /// The environment, for hooks that have none of their own.
+    pub fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
+    /// Becomes the program.
+    pub fn execute<T>(self) -> Result<T> {
         let errno = execve(&self.path, &self.args, &self.env);
-        Err(errno).with_context(|| format!("exec {}", self.path.to_string_lossy()))
+        let path = PathBuf::from(OsStr::from_bytes(self.path.to_bytes()));
+        Err(errno).on("exec", path).map_err(|error: Error| error.about(FIELD).of(Kind::NotExecutable))
     }
 }
 
 fn check(path: &Path) -> Result<(), Errno> {
     match FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode) {
         FileType::Directory => Err(Errno::ISDIR),
-        FileType::RegularFile => rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS),
+        FileType::RegularFile => match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+            // Many a filter that we may be under is older than the call that takes flags.
+            Err(Errno::PERM | Errno::NOSYS) => {
+                rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
+            }
+            other => other,
+        },
         _ => Err(Errno::ACCESS),
     }
 }

@@ -4,27 +4,40 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mountinfo::{self, Mount};
 
 /// Puts the root file system's tree on itself as a mount, so that it can become the root, and returns it.
+///
+/// Without a mount namespace of its own, the container's tree is attached nowhere: it exists through this
+/// descriptor and the processes in it, so that the host sees none of its mounts and nothing is left of them
+/// (mounts upon such a tree: Linux 6.15).
 pub fn attach(plan: &Plan) -> Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let open =
+        || rustix::mount::open_tree(CWD, &plan.rootfs, flags).on("open root file system", &plan.rootfs);
+    if !plan.namespaces.has(libc::CLONE_NEWNS) {
+        let tree = open()?;
+        let change = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
+        mount_setattr(tree.as_fd(), true, change).context("make the root file system private")?;
+        return Ok(tree);
+    }
     let inherited = MountPropagationFlags::from_bits_retain(plan.root_propagation.inherited as u32);
     rustix::mount::mount_change("/", inherited | MountPropagationFlags::REC)
         .context("set propagation of /")?;
     if plan.root_propagation.inherited == libc::MS_SHARED {
         make_parent_private(&plan.rootfs)?;
     }
-    let context = || format!("open root file system {}", plan.rootfs.display());
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(CWD, &plan.rootfs, flags).with_context(context)?;
-    let onto = rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .with_context(context)?;
-    move_onto(&tree, &onto).with_context(context)?;
+    let tree = open()?;
+    let onto = rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let onto = onto.on("open root file system", &plan.rootfs)?;
+    move_onto(&tree, &onto).on("attach root file system", &plan.rootfs)?;
     Ok(tree)
 }
 
@@ -47,10 +60,14 @@ fn make_parent_private(rootfs: &Path) -> Result<()> {
 }
 
 /// Makes `root` the root directory and lets go of the host's mounts.
-pub fn switch_to(root: &OwnedFd, no_pivot: bool) -> Result<()> {
+pub fn switch_to(root: &OwnedFd, plan: &Plan, no_pivot: bool) -> Result<()> {
     let old = open_current()?;
     rustix::process::fchdir(root).context("enter the root file system")?;
-    if no_pivot {
+    if !plan.namespaces.has(libc::CLONE_NEWNS) {
+        rustix::process::chroot(".").context("change root")?;
+    } else if no_pivot {
+        hide_kernel_file_systems(&plan.rootfs)?;
+        rustix::process::fchdir(root).context("enter the root file system")?;
         rustix::mount::mount_move(".", "/").context("move the root file system to /")?;
         rustix::process::chroot(".").context("change root")?;
     } else {
@@ -63,6 +80,31 @@ pub fn switch_to(root: &OwnedFd, no_pivot: bool) -> Result<()> {
         rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;
     }
     rustix::process::chdir("/").context("enter /")
+}
+
+/// With a moved root the host's mounts stay, out of reach but there, and the kernel lets a user namespace of the
+/// container mount a procfs or sysfs of its own as long as it sees one that is whole (mount_too_revealing). So
+/// those of the host are taken off, or covered where they can't be.
+fn hide_kernel_file_systems(rootfs: &Path) -> Result<()> {
+    let whole = |mount: &Mount| {
+        matches!(mount.kind.as_str(), "proc" | "sysfs")
+            && mount.root == Path::new("/")
+            && !mount.point.starts_with(rootfs)
+    };
+    for mount in mountinfo::read()?.into_iter().filter(whole) {
+        let hide = || {
+            let down = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+            rustix::mount::mount_change(&mount.point, down)?; // the host keeps its own
+            rustix::mount::unmount(&mount.point, UnmountFlags::DETACH)
+                .or_else(|_| rustix::mount::mount("tmpfs", &mount.point, "tmpfs", MountFlags::empty(), None))
+        };
+        match hide() {
+            // One that lay below another went with it.
+            Ok(()) | Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno).on("hide the host's", &mount.point),
+        }
+    }
+    Ok(())
 }
 
 /// The root directory as it is now.

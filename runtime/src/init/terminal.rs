@@ -9,7 +9,7 @@ use rustix::termios::Winsize;
 
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::console::send_leader;
+use crate::launch::socket;
 use crate::sys::path::{create_file_in_root, open_in_root};
 use crate::sys::terminal::open_follower;
 
@@ -36,7 +36,8 @@ pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) 
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&leader, size).context("set terminal size")?;
     }
-    send_leader(socket, &leader)?;
+    // Engines expect this name as payload.
+    socket::send(socket, &leader, b"/dev/ptmx").context("send the terminal")?;
     rustix::process::ioctl_tiocsctty(&follower).context("take controlling terminal")?;
     rustix::stdio::dup2_stdin(&follower)?;
     rustix::stdio::dup2_stdout(&follower)?;
@@ -52,10 +53,41 @@ fn bind_console(root: &OwnedFd, follower: &OwnedFd) -> Result<()> {
     Ok(move_onto(&mount, &onto)?)
 }
 
+/// Puts the container's own null device in the place of the host's, if a stream is that: a file of the host's
+/// /dev is a way out, and one that is not in the container's mounts could not be saved by criu.
+pub fn reopen_null(root: &OwnedFd) -> Result<()> {
+    use rustix::fs::FileType;
+    let is_null = |fd: std::os::fd::BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
+        })
+    };
+    let streams = [
+        is_null(std::io::stdin().as_fd()),
+        is_null(std::io::stdout().as_fd()),
+        is_null(std::io::stderr().as_fd()),
+    ];
+    if streams == [false; 3] {
+        return Ok(());
+    }
+    // A container need not have one, and what an image has put there need not be one.
+    let Ok(null) = open_in_root(root, Path::new("/dev/null"), OFlags::RDWR) else { return Ok(()) };
+    if !is_null(null.as_fd()) {
+        return Ok(());
+    }
+    let replace = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
+    for (replace, _) in replace.iter().zip(streams).filter(|(_, is_null)| *is_null) {
+        replace(&null).context("put the container's /dev/null in the place of the host's")?;
+    }
+    Ok(())
+}
+
 /// The standard streams belong to the program's user, so that it can open them again by name (/dev/stdout).
-/// Only terminals and pipes of the container: a file or device of the host keeps its owner.
-pub fn give_streams_to(uid: u32, gid: u32) -> Result<()> {
-    use rustix::fs::{FileType, Gid, Uid};
+/// Only terminals and pipes of the container: a file or device of the host keeps its owner. The group stays too:
+/// a terminal has the one that its devpts was mounted with.
+pub fn give_streams_to(uid: u32) -> Result<()> {
+    use rustix::fs::{FileType, Uid};
     let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for stream in [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()] {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
@@ -64,7 +96,7 @@ pub fn give_streams_to(uid: u32, gid: u32) -> Result<()> {
         if is_null || kind == FileType::RegularFile || stat.st_uid == uid {
             continue;
         }
-        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
             // In a user namespace the stream's owner may have no id here; a read-only or socket stream can't.
             Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {}
             Err(errno) => return Err(errno).context("give the standard streams to the user"),

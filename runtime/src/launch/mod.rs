@@ -4,17 +4,22 @@
 //! Init dies with the runtime until `create` has returned: it has a parent-death signal, it sees the end of
 //! the dialogue's socket, and [`Init`] kills it when dropped.
 
-pub mod console;
+pub mod host;
 pub mod idmap;
+pub mod network;
+pub mod preview;
+pub mod program;
+pub mod socket;
 pub mod sources;
 pub mod spawn;
 pub mod sync;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::mount::set_idmap;
 use sync::{Message, Sync};
 
 /// A process of the container that this runtime process is the parent of.
@@ -49,12 +54,29 @@ impl Init {
     pub fn wait_for(&mut self, expected: &Message) -> Result<()> {
         match self.sync.receive() {
             Ok(Some(message)) if message == *expected => Ok(()),
-            Ok(Some(Message::Failed(text))) => Err(Error::new(Kind::System, text)),
-            Ok(Some(other)) => {
-                Err(Error::new(Kind::System, format!("init said {other:?}, not {expected:?}")))
-            }
+            Ok(Some(Message::Failed(error))) => Err(in_init(error)),
+            Ok(Some(other)) => Err(unexpected(&other, expected)),
             Ok(None) => Err(self.explain(Error::new(Kind::System, "init ended without a word"))),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until init wants its hooks run, and does for it until then what its user namespace may not.
+    pub fn wait_for_mounts(&mut self) -> Result<()> {
+        loop {
+            match self.sync.receive()? {
+                Some(Message::RunHooks) => return Ok(()),
+                Some(Message::MapIds { tree, namespace, recursive }) => {
+                    let take = |fd| rustix::process::pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty());
+                    let (tree, namespace) = (take(tree)?, take(namespace)?);
+                    set_idmap(tree.as_fd(), recursive, namespace.as_fd())
+                        .context("map the ids of a mount source")?;
+                    self.tell(&Message::IdsMapped)?;
+                }
+                Some(Message::Failed(error)) => return Err(in_init(error)),
+                Some(other) => return Err(unexpected(&other, "RunHooks")),
+                None => return Err(self.explain(Error::new(Kind::System, "init ended without a word"))),
+            }
         }
     }
 
@@ -62,9 +84,23 @@ impl Init {
     pub fn wait_for_execution(&mut self) -> Result<()> {
         match self.sync.receive()? {
             None => Ok(()),
-            Some(Message::Failed(text)) => Err(Error::new(Kind::System, text)),
-            Some(other) => Err(Error::new(Kind::System, format!("init said {other:?} instead of executing"))),
+            Some(Message::Failed(error)) => Err(error.prefixed("unable to start container process")),
+            Some(other) => Err(unexpected(&other, "the end")),
         }
+    }
+
+    /// Takes the descriptor by which a seccomp agent answers for the child (seccomp_unotify(2)), hands it to
+    /// `take`, and lets the child go on.
+    pub fn hand_over_listener(&mut self, take: impl FnOnce(OwnedFd) -> Result<()>) -> Result<()> {
+        let number = match self.sync.receive()? {
+            Some(Message::Listener(number)) => number,
+            Some(Message::Failed(error)) => return Err(in_init(error)),
+            other => return Err(unexpected(&other, "Listener")),
+        };
+        let listener = rustix::process::pidfd_getfd(&self.pidfd, number, PidfdGetfdFlags::empty())
+            .context("take the seccomp listener")?;
+        take(listener)?;
+        self.tell(&Message::ListenerTaken)
     }
 
     /// From here on it lives without us.
@@ -88,8 +124,17 @@ impl Init {
     }
 
     fn pidfd_ref(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.pidfd)
+        self.pidfd.as_fd()
     }
+}
+
+/// What init sent home, in the words of runc, by which users search.
+fn in_init(error: Error) -> Error {
+    error.prefixed("unable to start container process: error during container init")
+}
+
+fn unexpected(said: &impl std::fmt::Debug, expected: impl std::fmt::Debug) -> Error {
+    Error::new(Kind::System, format!("init said {said:?}, not {expected:?}"))
 }
 
 impl Drop for Init {

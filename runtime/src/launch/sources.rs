@@ -1,8 +1,8 @@
-//! What init needs from the host, opened before it exists: sources of bind mounts as detached mounts, the
-//! root file system, a true /dev/null.
+//! What init needs from the host: sources of bind mounts as detached mounts, id mappings, a true /dev/null.
 //!
-//! Opened here, in the runtime's namespaces, because after the clone they may be out of reach (another user
-//! namespace has no rights over the host's directories) or be another thing.
+//! Opened by the runtime before init exists, because after the clone they may be out of reach (another user
+//! namespace has no rights over the host's directories) or be another thing. Where the runtime can't make detached
+//! mounts init does it, who has the right in namespaces of its own.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -10,49 +10,77 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::OpenTreeFlags;
 
+use super::idmap;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
-use crate::plan::mounts::What;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::plan::mounts::{MountStep, What};
+use crate::sys::mount::{MountAttr, mount_setattr, set_idmap};
+use crate::sys::process::in_user_namespace;
 
 /// The opened things.
 #[derive(Debug)]
 pub struct Sources {
-    /// For each mount step that binds: the detached mount and whether it is a directory.
+    /// For each mount step that binds something of the host: the detached mount and whether it is a directory.
     pub binds: Vec<Option<(OwnedFd, bool)>>,
+    /// For each mount step that init has to map the ids of: the user namespace that lends the mapping.
+    pub idmaps: Vec<Option<OwnedFd>>,
     /// A detached mount of the host's /dev/null, proved to be that: what masked files become.
     pub null: OwnedFd,
     /// Detached mounts of the host's nodes of `plan.devices`, for user namespaces, which may not make any.
     pub devices: Vec<Option<OwnedFd>>,
 }
 
+/// Whether this process may make detached mounts: it takes CAP_SYS_ADMIN in the user namespace that owns the mount
+/// namespace, which root of another one has not.
+pub fn can_open() -> bool {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, "/", flags).is_ok()
+}
+
 /// Opens all.
 pub fn open(plan: &Plan) -> Result<Sources> {
-    if !plan.rootfs.is_dir() {
-        let message =
-            format!("root.path: {} is not a directory: no such file or directory", plan.rootfs.display());
-        return Err(Error::new(Kind::NotFound, message));
-    }
-    let propagation = plan.root_propagation.inherited;
-    let open_bind = |step: &crate::plan::mounts::MountStep| match &step.what {
-        What::Bind { source, recursive } => bind(source, *recursive, propagation)
-            .with_context(|| format!("mounts[{}]: bind source {}", step.index, source.display()))
-            .map(Some),
-        _ => Ok(None),
-    };
-    let in_user_namespace = plan.namespaces.has(libc::CLONE_NEWUSER);
+    let in_user_namespace = plan.namespaces.has(libc::CLONE_NEWUSER) || in_user_namespace();
     let host_node = |node: &Node| {
-        in_user_namespace
+        (in_user_namespace && node.file_type != libc::S_IFIFO)
             .then(|| bind(&node.path, false, libc::MS_PRIVATE).ok())
             .flatten()
             .map(|(mount, _)| mount)
     };
-    Ok(Sources {
-        binds: plan.mounts.iter().map(open_bind).collect::<Result<_>>()?,
+    let mut sources = Sources {
+        binds: Vec::new(),
+        idmaps: Vec::new(),
         null: open_null()?,
         devices: plan.devices.iter().map(host_node).collect(),
-    })
+    };
+    for step in &plan.mounts {
+        sources.add(step, plan.root_propagation.inherited)?;
+    }
+    Ok(sources)
+}
+
+impl Sources {
+    /// Opens what one mount step needs.
+    pub fn add(&mut self, step: &MountStep, propagation: u64) -> Result<()> {
+        let field = format!("mounts[{}]", step.index);
+        let mapping = step.idmap.as_ref().map(|map| idmap::namespace(&map.ids));
+        let mut mapping = mapping.transpose().in_field(format!("{field}.uidMappings"))?;
+        let mut opened = None;
+        if let What::Bind { source, recursive, inside: None } = &step.what {
+            let (mount, is_directory) = bind(source, *recursive, propagation)
+                .on("bind source", source)
+                .in_field(format!("{field}.source"))?;
+            if let (Some(namespace), Some(map)) = (mapping.take(), &step.idmap) {
+                set_idmap(mount.as_fd(), map.recursive, namespace.as_fd())
+                    .on("map the ids of", source)
+                    .in_field(format!("{field}.uidMappings"))?;
+            }
+            opened = Some((mount, is_directory));
+        }
+        self.binds.push(opened);
+        self.idmaps.push(mapping);
+        Ok(())
+    }
 }
 
 fn bind(source: &Path, recursive: bool, propagation: u64) -> Result<(OwnedFd, bool)> {
@@ -61,16 +89,21 @@ fn bind(source: &Path, recursive: bool, propagation: u64) -> Result<(OwnedFd, bo
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    if propagation != libc::MS_SHARED {
-        // A copy of a shared mount is shared with the host until told otherwise.
-        mount_setattr(tree.as_fd(), recursive, MountAttr { propagation, ..Default::default() })?;
-    }
+    keep_apart(&tree, recursive, propagation)?;
     let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
     Ok((tree, is_directory))
 }
 
+/// A copy of a shared mount is shared with the host until told otherwise.
+pub fn keep_apart(tree: &OwnedFd, recursive: bool, propagation: u64) -> rustix::io::Result<()> {
+    if propagation == libc::MS_SHARED {
+        return Ok(());
+    }
+    mount_setattr(tree.as_fd(), recursive, MountAttr { propagation, ..Default::default() })
+}
+
 fn open_null() -> Result<OwnedFd> {
-    let (null, _) = bind(Path::new("/dev/null"), false, libc::MS_PRIVATE).context("open /dev/null")?;
+    let (null, _) = bind(Path::new("/dev/null"), false, libc::MS_PRIVATE).on("open", "/dev/null")?;
     let stat = rustix::fs::fstat(&null)?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3);

@@ -2,7 +2,9 @@
 //! does an intermediate process do that, and clone init as a sibling of itself, so that init is our child
 //! either way.
 
+use std::convert::Infallible;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
@@ -22,25 +24,72 @@ pub enum Join {
     Process(std::os::fd::OwnedFd, i32),
 }
 
-/// Makes a process in new namespaces (`create`, `CLONE_NEW*`) after joining others; in it, `story` runs and
-/// never returns but with an error, which then travels home.
-pub fn spawn(
-    create: u64,
-    join: &Join,
-    story: impl FnOnce(Sync) -> Result<std::convert::Infallible>,
-) -> Result<Init> {
+/// A process to be made.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    /// Namespaces to create: `CLONE_NEW*`.
+    pub create: u64,
+    /// What it joins before.
+    pub join: &'a Join,
+    /// For a new time namespace: the text for timens_offsets.
+    pub time_offsets: &'a str,
+    /// For proc(5) oom_score_adj.
+    pub oom_score_adj: Option<i32>,
+}
+
+impl Birth<'_> {
+    /// What joins a user namespace is out of an ordinary user's reach from then on, so it sets its own score before.
+    /// To a process that is made in a new one it must be given from outside.
+    fn sets_own_oom_score(&self) -> bool {
+        match self.join {
+            Join::Process(_, kinds) => kinds & libc::CLONE_NEWUSER != 0,
+            Join::Paths(paths) => paths.iter().any(|(kind, _)| *kind == libc::CLONE_NEWUSER),
+        }
+    }
+
+    fn set_oom_score(&self, process: impl std::fmt::Display) -> Result<()> {
+        let Some(score) = self.oom_score_adj else { return Ok(()) };
+        let path = format!("/proc/{process}/oom_score_adj");
+        std::fs::write(&path, score.to_string())
+            .on(&format!("write {score} to"), &path)
+            .in_field("process.oomScoreAdj")
+    }
+}
+
+/// Makes a process; in it, `story` runs and never returns but with an error, which then travels home.
+///
+/// A new time namespace needs an intermediate process as well: its clocks can be set only while nobody is in
+/// it, which the kernel allows by letting only children enter (time_namespaces(7)). That process then makes the
+/// new user namespace too, which is to own the other one.
+pub fn spawn(birth: &Birth<'_>, story: impl FnOnce(Sync) -> Result<Infallible>) -> Result<Init> {
+    const TIME: u64 = libc::CLONE_NEWTIME as u64;
+    // The words of this and init's debug records are those that runc's own tests look for.
+    log::debug!("nsexec container setup: create namespaces {:#x}", birth.create);
     let (ours, theirs) = sync::pair()?;
-    let direct = matches!(join, Join::Paths(paths) if paths.is_empty());
-    let flags = if direct { create } else { 0 };
-    match clone3(flags).context("clone: create namespaces")? {
-        Cloned::Parent(pid, _pidfd) if direct => Init::adopt(pid, ours),
+    let has_clocks = birth.create & TIME != 0;
+    let direct = !has_clocks && matches!(birth.join, Join::Paths(paths) if paths.is_empty());
+    let first = match (direct, has_clocks) {
+        (true, _) => birth.create,
+        (false, true) => birth.create & libc::CLONE_NEWUSER as u64,
+        (false, false) => 0,
+    };
+    match clone3(first).context("clone: create namespaces").about("linux.namespaces")? {
         Cloned::Parent(pid, _pidfd) => {
             drop(theirs);
-            follow_intermediate(pid, ours)
+            let init = if direct { Init::adopt(pid, ours)? } else { follow_intermediate(pid, ours)? };
+            if !birth.sets_own_oom_score() {
+                birth.set_oom_score(init.pid)?;
+            }
+            Ok(init)
         }
         Cloned::Child => {
             drop(ours);
-            if direct { tell(story, theirs) } else { intermediate(create, join, story, theirs) }
+            if direct {
+                tell(story, theirs)
+            } else {
+                let rest = birth.create & !(first | TIME);
+                intermediate(&Birth { create: rest, ..*birth }, has_clocks, story, theirs)
+            }
         }
     }
 }
@@ -52,18 +101,18 @@ fn follow_intermediate(intermediate: i32, ours: Sync) -> Result<Init> {
         .context("wait for intermediate")?;
     match said? {
         Some(Message::Spawned(pid)) => Init::adopt(pid, ours),
-        Some(Message::Failed(text)) => Err(Error::new(Kind::System, text)),
+        Some(Message::Failed(error)) => Err(error),
         _ => Err(Error::new(Kind::System, "intermediate process ended without a word")),
     }
 }
 
 /// Runs `story` in the new process. The error goes home over a duplicate of the socket, because the story
 /// owns the socket itself.
-fn tell(story: impl FnOnce(Sync) -> Result<std::convert::Infallible>, theirs: Sync) -> ! {
+fn tell(story: impl FnOnce(Sync) -> Result<Infallible>, theirs: Sync) -> ! {
     let code = match theirs.duplicate() {
         Ok(home) => match story(theirs) {
             Ok(never) => match never {},
-            Err(error) => i32::from(home.send(&Message::Failed(error.to_string())).is_err()) + 1,
+            Err(error) => i32::from(home.send(&Message::Failed(error)).is_err()) + 1,
         },
         Err(_) => 1,
     };
@@ -71,36 +120,63 @@ fn tell(story: impl FnOnce(Sync) -> Result<std::convert::Infallible>, theirs: Sy
 }
 
 fn intermediate(
-    create: u64,
-    join: &Join,
-    story: impl FnOnce(Sync) -> Result<std::convert::Infallible>,
+    birth: &Birth<'_>,
+    has_clocks: bool,
+    story: impl FnOnce(Sync) -> Result<Infallible>,
     theirs: Sync,
 ) -> ! {
     let enter = || -> Result<Cloned> {
-        join_all(join)?;
-        clone3(create | libc::CLONE_PARENT as u64).context("clone: create namespaces")
+        if birth.sets_own_oom_score() {
+            birth.set_oom_score("self")?;
+        }
+        join_all(birth.join)?;
+        if has_clocks {
+            create_time_namespace(birth.time_offsets)?;
+        }
+        clone3(birth.create | libc::CLONE_PARENT as u64)
+            .context("clone: create namespaces")
+            .about("linux.namespaces")
     };
     let code = match enter() {
         Ok(Cloned::Child) => tell(story, theirs),
         Ok(Cloned::Parent(pid, _)) => i32::from(theirs.send(&Message::Spawned(pid)).is_err()),
-        Err(error) => i32::from(theirs.send(&Message::Failed(error.to_string())).is_err()) + 1,
+        Err(error) => i32::from(theirs.send(&Message::Failed(error)).is_err()) + 1,
     };
     exit_now(code)
 }
 
+fn create_time_namespace(offsets: &str) -> Result<()> {
+    // Opened first: the kernel asks who opened it whether the clocks may be set, and joins the file to whatever
+    // namespace our children will have when it is written.
+    let path = "/proc/self/timens_offsets";
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).on("open", path)?;
+    crate::sys::process::unshare(libc::CLONE_NEWTIME)
+        .context("create time namespace")
+        .about("linux.namespaces")?;
+    if offsets.is_empty() { Ok(()) } else { file.write_all(offsets.as_bytes()).in_field("linux.timeOffsets") }
+}
+
 fn join_all(join: &Join) -> Result<()> {
     match join {
-        Join::Process(pidfd, kinds) => nix::sched::setns(pidfd, CloneFlags::from_bits_truncate(*kinds))
+        Join::Process(pidfd, kinds) => nix::sched::setns(pidfd, CloneFlags::from_bits_retain(*kinds))
             .context("join the container's namespaces"),
         Join::Paths(paths) => {
             // All are opened first: after joining a mount namespace the paths would mean something else.
-            let open = |path: &PathBuf| {
-                File::open(path).with_context(|| format!("open namespace {}", path.display()))
-            };
+            let open = |path: &PathBuf| File::open(path).on("open namespace", path);
             let files = paths.iter().map(|(kind, path)| Ok((*kind, path, open(path)?)));
-            for (kind, path, file) in files.collect::<Result<Vec<_>>>()? {
-                nix::sched::setns(file.as_fd(), CloneFlags::from_bits_truncate(kind))
-                    .with_context(|| format!("join namespace {}", path.display()))?;
+            let files = files.collect::<Result<Vec<_>>>()?;
+            let (user, others): (Vec<_>, Vec<_>) =
+                files.iter().partition(|(kind, ..)| *kind == libc::CLONE_NEWUSER);
+            let join = |(kind, _, file): &(i32, &PathBuf, File)| {
+                nix::sched::setns(file.as_fd(), CloneFlags::from_bits_retain(*kind))
+            };
+            // Either user namespace, ours or the one to be joined, may be the one with power over the others.
+            let refused = |entry: &&(i32, &PathBuf, File)| {
+                user.is_empty() || join(entry) == Err(nix::errno::Errno::EPERM)
+            };
+            let later: Vec<_> = others.into_iter().filter(refused).collect();
+            for entry in user.iter().copied().chain(later) {
+                join(entry).on("join namespace", entry.1)?;
             }
             Ok(())
         }

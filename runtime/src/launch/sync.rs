@@ -13,15 +13,17 @@
 //!    │ ◀─────────── Ready ───────────────────────────────────────────────────────────── │
 //!    │   save the record                                                                │
 //!    │ ──────────── Release ──────────────────────────────────────────────────────────▶ │ parks
-//!    │ ◀─────────── (end of file) ───────────────────────────────────────────────────── │
 //! ```
+//!
+//! With a seccomp agent, Listener and ListenerTaken come before Ready. From Listener on the child is under its
+//! filter, so the dialogue is held by read(2) and write(2) alone, which every program needs.
 //!
 //! `exec` skips RunHooks, HooksDone, Ready and Release: its end of file is the execve. At any point the child
 //! may send Failed instead, and is gone.
 
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -40,8 +42,24 @@ pub enum Message {
     Ready,
     /// Runtime to init: the record is saved, you no longer depend on me.
     Release,
+    /// Child to runtime: the filter is on me, and this descriptor of mine is its listener.
+    Listener(i32),
+    /// Runtime to child: the agent has it.
+    ListenerTaken,
+    /// Init to runtime: give the detached tree of mounts, a descriptor of mine, the id mapping of this user
+    /// namespace, another one.
+    MapIds {
+        /// The tree.
+        tree: i32,
+        /// The user namespace.
+        namespace: i32,
+        /// All mounts of it.
+        recursive: bool,
+    },
+    /// Runtime to init: done.
+    IdsMapped,
     /// Child to runtime: this went wrong.
-    Failed(String),
+    Failed(Error),
 }
 
 /// Longer error texts are cut; a packet is never split.
@@ -65,17 +83,12 @@ impl Sync {
         Ok(Sync(self.0.try_clone()?))
     }
 
-    /// Closes both directions for every holder of this end, so that the other side sees the end.
-    pub fn close(&self) {
-        // Fails only when the other end is gone already, which is what we want.
-        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both).ok();
-    }
-
     /// Sends one message.
     pub fn send(&self, message: &Message) -> Result<()> {
         let mut packet = encode(message);
         packet.truncate(MAX_PACKET);
-        rustix::net::send(&self.0, &packet, SendFlags::NOSIGNAL).context("talk to the other process")?;
+        // A closed socket is an error, or the end of a child that has its signals reset for execve already.
+        rustix::io::write(&self.0, &packet).context("talk to the other process")?;
         Ok(())
     }
 
@@ -83,9 +96,9 @@ impl Sync {
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = vec![0; MAX_PACKET];
         loop {
-            match rustix::net::recv(&self.0, packet.as_mut_slice(), RecvFlags::empty()) {
-                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-                Ok((length, _)) => return decode(&packet[..length.min(MAX_PACKET)]).map(Some),
+            match rustix::io::read(&self.0, packet.as_mut_slice()) {
+                Ok(0) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Ok(length) => return decode(&packet[..length]).map(Some),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno).context("listen to the other process"),
             }
@@ -110,21 +123,36 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::HooksDone => b"D".to_vec(),
         Message::Ready => b"R".to_vec(),
         Message::Release => b"L".to_vec(),
-        Message::Failed(text) => [b"F", text.as_bytes()].concat(),
+        Message::Listener(fd) => [&b"N"[..], &fd.to_ne_bytes()].concat(),
+        Message::ListenerTaken => b"T".to_vec(),
+        Message::MapIds { tree, namespace, recursive } => {
+            [&b"I"[..], &tree.to_ne_bytes(), &namespace.to_ne_bytes(), &[u8::from(*recursive)]].concat()
+        }
+        Message::IdsMapped => b"J".to_vec(),
+        Message::Failed(error) => [&b"F"[..], &error.encode()].concat(),
     }
 }
 
 fn decode(packet: &[u8]) -> Result<Message> {
     let unknown = || Error::new(Kind::System, "unknown message");
     let (tag, rest) = packet.split_first().ok_or_else(unknown)?;
+    let number = |bytes: &[u8]| bytes.try_into().map(i32::from_ne_bytes).map_err(|_| unknown());
     Ok(match tag {
-        b'S' => Message::Spawned(i32::from_ne_bytes(rest.try_into().map_err(|_| unknown())?)),
+        b'S' => Message::Spawned(number(rest)?),
         b'M' => Message::Mapped,
         b'H' => Message::RunHooks,
         b'D' => Message::HooksDone,
         b'R' => Message::Ready,
         b'L' => Message::Release,
-        b'F' => Message::Failed(String::from_utf8_lossy(rest).into_owned()),
+        b'N' => Message::Listener(number(rest)?),
+        b'I' if rest.len() == 9 => Message::MapIds {
+            tree: number(&rest[..4])?,
+            namespace: number(&rest[4..8])?,
+            recursive: rest[8] != 0,
+        },
+        b'J' => Message::IdsMapped,
+        b'T' => Message::ListenerTaken,
+        b'F' => Message::Failed(Error::decode(rest)),
         _ => return Err(unknown()),
     })
 }
@@ -135,7 +163,14 @@ mod tests {
 
     #[test]
     fn messages_arrive_as_sent_and_garbage_is_refused() {
-        let all = [Message::Spawned(-7), Message::Mapped, Message::Ready, Message::Failed("x: y".into())];
+        let map = Message::MapIds { tree: 7, namespace: 8, recursive: true };
+        let all = [
+            map,
+            Message::Spawned(-7),
+            Message::Mapped,
+            Message::Ready,
+            Message::Failed(Error::invalid("x: y")),
+        ];
         for message in all {
             assert_eq!(decode(&encode(&message)).unwrap(), message);
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::findings::Findings;
 use crate::error::{Error, Result};
 use crate::spec;
 
@@ -30,7 +31,7 @@ const DEFAULTS: [(&str, u32, u32); 6] = [
 ];
 
 /// The default nodes, with those of `linux.devices` added or in their place.
-pub fn resolve(wishes: &[spec::Device]) -> Result<Vec<Node>> {
+pub fn resolve(wishes: &[spec::Device], findings: &mut Findings) -> Vec<Node> {
     let default = |&(path, major, minor): &(&str, u32, u32)| Node {
         path: path.into(),
         file_type: libc::S_IFCHR,
@@ -40,11 +41,15 @@ pub fn resolve(wishes: &[spec::Device]) -> Result<Vec<Node>> {
     };
     let mut nodes: Vec<Node> = DEFAULTS.iter().map(default).collect();
     for (index, wish) in wishes.iter().enumerate() {
-        let node = resolve_one(&format!("linux.devices[{index}]"), wish)?;
-        nodes.retain(|n| n.path != node.path);
-        nodes.push(node);
+        match resolve_one(&format!("linux.devices[{index}]"), wish) {
+            Ok(node) => {
+                nodes.retain(|n| n.path != node.path);
+                nodes.push(node);
+            }
+            Err(error) => findings.push(error),
+        }
     }
-    Ok(nodes)
+    nodes
 }
 
 fn resolve_one(field: &str, wish: &spec::Device) -> Result<Node> {
@@ -52,16 +57,19 @@ fn resolve_one(field: &str, wish: &spec::Device) -> Result<Node> {
         "c" | "u" => libc::S_IFCHR,
         "b" => libc::S_IFBLK,
         "p" => libc::S_IFIFO,
-        other => return Err(Error::invalid(format!("{field}.type: unknown device type {other:?}"))),
+        other => {
+            return Err(Error::at(format!("{field}.type"), format_args!("unknown device type {other:?}")));
+        }
     };
     if !wish.path.is_absolute() || wish.path == Path::new("/") {
-        return Err(Error::invalid(format!("{field}.path: {:?} is not an absolute file path", wish.path)));
+        let message = format_args!("{:?} is not an absolute file path", wish.path);
+        return Err(Error::at(format!("{field}.path"), message));
     }
     let number = |name: &str, value: Option<i64>| match value {
         _ if file_type == libc::S_IFIFO => Ok(0),
         Some(value) => u32::try_from(value)
-            .map_err(|_| Error::invalid(format!("{field}.{name}: {value} is out of range"))),
-        None => Err(Error::invalid(format!("{field}.{name}: is missing"))),
+            .map_err(|_| Error::at(format!("{field}.{name}"), format_args!("{value} is out of range"))),
+        None => Err(Error::at(format!("{field}.{name}"), "is missing")),
     };
     Ok(Node {
         path: wish.path.clone(),

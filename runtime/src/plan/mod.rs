@@ -4,22 +4,32 @@
 //! default, option string and contradiction ends here, before anything on the host is touched.
 
 pub mod devices;
+pub mod findings;
+pub mod lists;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
+pub mod ownership;
 pub mod process;
+pub mod rdt;
 pub mod resources;
+pub mod scheduling;
 pub mod seccomp;
-pub mod support;
+pub mod sysctl;
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::spec;
 
 use devices::Node;
-use mounts::MountStep;
+use findings::Findings;
+use mounts::{MountStep, Places};
 use namespaces::Namespaces;
+use network::NetDevice;
 use process::ProcessPlan;
+use rdt::Rdt;
+use scheduling::MemoryPolicy;
 
 /// A container to be made.
 #[derive(Debug)]
@@ -52,10 +62,22 @@ pub struct Plan {
     pub process: Option<ProcessPlan>,
     /// Hooks of all kinds.
     pub hooks: spec::Hooks,
+    /// SELinux label of new file systems; empty: none is asked for.
+    pub mount_label: String,
+    /// For personality(2).
+    pub personality: Option<u32>,
+    /// For set_mempolicy(2).
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Network devices to move in.
+    pub net_devices: Vec<NetDevice>,
+    /// The host's user that the control group is given to.
+    pub cgroup_owner: Option<u32>,
+    /// The class of service in resctrl.
+    pub rdt: Option<Rdt>,
 }
 
 /// `linux.rootfsPropagation`, resolved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RootPropagation {
     /// `MS_SLAVE`, `MS_PRIVATE` or `MS_SHARED`: how the container's copy of the host's mounts hears of the host.
     pub inherited: u64,
@@ -64,68 +86,100 @@ pub struct RootPropagation {
 }
 
 impl Plan {
-    /// Resolves a whole config.
+    /// Resolves a whole config, or says what is wrong first.
     pub fn resolve(id: &str, bundle: &Path, spec: &spec::Spec) -> Result<Plan> {
-        support::refuse_unsupported(spec)?;
-        check_version(&spec.oci_version)?;
-        let none = spec::Linux::default();
-        let linux = spec.linux.as_ref().unwrap_or(&none);
-        let root = spec.root.as_ref().ok_or_else(|| Error::invalid("root: is missing"))?;
-        let namespaces = Namespaces::resolve(linux)?;
-        let plan = Plan {
-            id: id.to_owned(),
-            rootfs: bundle.join(&root.path),
-            readonly_root: root.readonly,
-            root_propagation: root_propagation(&linux.rootfs_propagation)?,
-            mounts: (spec.mounts.iter().enumerate())
-                .map(|(index, mount)| mounts::resolve(index, mount, bundle))
-                .collect::<Result<_>>()?,
-            devices: devices::resolve(&linux.devices)?,
-            masked_paths: absolute("linux.maskedPaths", &linux.masked_paths)?,
-            readonly_paths: absolute("linux.readonlyPaths", &linux.readonly_paths)?,
-            hostname: spec.hostname.clone(),
-            domainname: spec.domainname.clone(),
-            sysctl: resolve_sysctl(linux, &namespaces)?,
-            process: spec.process.as_ref().map(ProcessPlan::resolve).transpose()?,
-            hooks: spec.hooks.clone().unwrap_or_default(),
-            namespaces,
-        };
-        plan.check()?;
-        Ok(plan)
+        let mut findings = Findings::default();
+        let plan = Plan::resolve_all(id, bundle, spec, &mut findings);
+        findings.into_result().map(|()| plan)
     }
 
-    fn check(&self) -> Result<()> {
-        let own = |flag| self.namespaces.has(flag);
-        let has_mount_namespace = own(libc::CLONE_NEWNS);
-        if !has_mount_namespace {
-            return Err(Error::new(
-                crate::error::Kind::Unsupported,
-                "linux.namespaces: a container without a mount namespace of its own is not supported yet",
-            ));
+    /// Resolves a whole config and keeps everything that is wrong with it.
+    pub fn resolve_all(id: &str, bundle: &Path, spec: &spec::Spec, findings: &mut Findings) -> Plan {
+        findings.keep(check_version(&spec.oci_version));
+        let none = spec::Linux::default();
+        let linux = spec.linux.as_ref().unwrap_or(&none);
+        if spec.root.is_none() {
+            findings.push(Error::at("root", "is missing"));
         }
-        let named = !self.hostname.is_empty() || !self.domainname.is_empty();
-        if named && !own(libc::CLONE_NEWUTS) {
-            return Err(Error::invalid("hostname: needs a UTS namespace of the container's own"));
+        if spec.annotations.contains_key("") {
+            findings.push(Error::at("annotations", "a key is empty"));
         }
-        check_hooks(&self.hooks)
+        for (name, value) in spec.freebsd.iter().flat_map(|freebsd| &freebsd.jail).flat_map(spec::Jail::wrong)
+        {
+            findings.push(Error::at(format!("freebsd.jail.{name}"), format_args!("unknown value {value:?}")));
+        }
+        let root = spec.root.clone().unwrap_or_default();
+        let namespaces = Namespaces::resolve(linux, findings);
+        let rootfs = bundle.join(&root.path);
+        let places = Places { bundle, rootfs: &rootfs };
+        let plan = Plan {
+            id: id.to_owned(),
+            rootfs: rootfs.clone(),
+            readonly_root: root.readonly,
+            root_propagation: findings.keep(root_propagation(&linux.rootfs_propagation)),
+            mounts: mounts::resolve_all(&spec.mounts, places, &namespaces, findings),
+            devices: devices::resolve(&linux.devices, findings),
+            masked_paths: absolute("linux.maskedPaths", &linux.masked_paths, findings),
+            readonly_paths: absolute("linux.readonlyPaths", &linux.readonly_paths, findings),
+            hostname: spec.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            sysctl: sysctl::resolve(spec, &namespaces, findings),
+            process: spec
+                .process
+                .as_ref()
+                .map(|process| ProcessPlan::resolve(process, findings).annotated(&spec.annotations)),
+            hooks: spec.hooks.clone().unwrap_or_default(),
+            mount_label: linux.mount_label.clone(),
+            personality: findings.keep(linux.personality.as_ref().map(scheduling::personality).transpose()),
+            memory_policy: findings
+                .keep(linux.memory_policy.as_ref().map(scheduling::memory_policy).transpose()),
+            net_devices: network::resolve(&linux.net_devices, &namespaces, findings),
+            cgroup_owner: ownership::cgroup_owner(spec),
+            rdt: linux.intel_rdt.as_ref().map(|wish| rdt::resolve(wish, id, findings)),
+            namespaces,
+        };
+        plan.check(findings);
+        check_hooks(&plan.hooks, findings);
+        plan
+    }
+
+    fn check(&self, findings: &mut Findings) {
+        for (field, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
+            if !name.is_empty() && !self.namespaces.has(libc::CLONE_NEWUTS) {
+                // The specification would have it set for the host (config.md, "Hostname").
+                let message = "needs a UTS namespace of the container's own";
+                findings.push(Error::at_as(Kind::Unsupported, field, message));
+            }
+        }
+        if let Some(process) = &self.process {
+            let groups = process.groups.as_deref().unwrap_or_default();
+            findings.keep(self.namespaces.check_user(process.user, groups));
+        }
+        let paths = self.masked_paths.len() + self.readonly_paths.len();
+        if paths > 0 && !self.namespaces.has(libc::CLONE_NEWNS) {
+            // They would be hidden from the host.
+            let message = "needs a mount namespace of the container's own";
+            findings.push(Error::at("linux.maskedPaths", message));
+        }
     }
 }
 
 fn check_version(version: &str) -> Result<()> {
-    // Every 1.x is taken: the specification promises compatibility within a major version.
-    let mut parts = version.splitn(3, '.');
-    let major = parts.next().unwrap_or_default();
-    if major != "1" || parts.next().is_none() {
-        return Err(Error::invalid(format!("ociVersion: {version:?} is not a version 1.x.y")));
+    // Every 1.x is taken: the specification promises compatibility within a major version. So are the drafts of 1.0,
+    // 0.x, which the specification's own samples still name.
+    let numbers = version.split(['-', '+']).next().unwrap_or_default().split('.');
+    let numbers: Option<Vec<u32>> = numbers.map(|number| number.parse().ok()).collect();
+    if !matches!(numbers.as_deref(), Some([0 | 1, _, _])) {
+        return Err(Error::at("ociVersion", format_args!("{version:?} is not a version 1.x.y")));
     }
     Ok(())
 }
 
-fn absolute(field: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    match paths.iter().find(|p| !p.is_absolute()) {
-        Some(path) => Err(Error::invalid(format!("{field}: {} is not absolute", path.display()))),
-        None => Ok(paths.to_vec()),
+fn absolute(field: &str, paths: &[PathBuf], findings: &mut Findings) -> Vec<PathBuf> {
+    for (index, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_absolute()) {
+        findings.push(Error::at(format!("{field}[{index}]"), format_args!("{path:?} is not absolute")));
     }
+    paths.to_vec()
 }
 
 fn root_propagation(name: &str) -> Result<RootPropagation> {
@@ -135,69 +189,24 @@ fn root_propagation(name: &str) -> Result<RootPropagation> {
         "private" | "rprivate" => (libc::MS_PRIVATE, Some(libc::MS_PRIVATE)),
         "shared" | "rshared" => (libc::MS_SHARED, Some(libc::MS_SHARED)),
         "unbindable" | "runbindable" => (libc::MS_PRIVATE, Some(libc::MS_UNBINDABLE)),
-        other => return Err(Error::invalid(format!("linux.rootfsPropagation: unknown value {other:?}"))),
+        other => return Err(Error::at("linux.rootfsPropagation", format_args!("unknown value {other:?}"))),
     };
     Ok(RootPropagation { inherited, last })
 }
 
-/// Only parameters that belong to a namespace of the container may be set (config-linux.md, "Sysctl").
-fn resolve_sysctl(linux: &spec::Linux, namespaces: &Namespaces) -> Result<Vec<(PathBuf, String)>> {
-    const IPC: &[&str] = &[
-        "kernel/msgmax",
-        "kernel/msgmnb",
-        "kernel/msgmni",
-        "kernel/sem",
-        "kernel/shmall",
-        "kernel/shmmax",
-        "kernel/shmmni",
-        "kernel/shm_rmid_forced",
-    ];
-    let one = |(name, value): (&String, &String)| {
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-        let plain = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let owner = if IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/") {
-            Some((libc::CLONE_NEWIPC, "IPC"))
-        } else if path.starts_with("net/") {
-            Some((libc::CLONE_NEWNET, "network"))
-        } else if matches!(path.as_str(), "kernel/domainname" | "kernel/hostname") {
-            Some((libc::CLONE_NEWUTS, "UTS"))
-        } else if path.starts_with("user/") {
-            Some((libc::CLONE_NEWUSER, "user"))
-        } else {
-            None
-        };
-        match owner {
-            Some((flag, _)) if plain && namespaces.has(flag) => Ok((PathBuf::from(path), value.clone())),
-            Some((_, kind)) if plain => Err(Error::invalid(format!(
-                "linux.sysctl: {name:?} needs a {kind} namespace of the container's own"
-            ))),
-            _ => Err(Error::invalid(format!("linux.sysctl: {name:?} is not in a separate kernel namespace"))),
-        }
-    };
-    linux.sysctl.iter().map(one).collect()
-}
-
-fn check_hooks(hooks: &spec::Hooks) -> Result<()> {
-    let lists = [
-        ("prestart", &hooks.prestart),
-        ("createRuntime", &hooks.create_runtime),
-        ("createContainer", &hooks.create_container),
-        ("startContainer", &hooks.start_container),
-        ("poststart", &hooks.poststart),
-        ("poststop", &hooks.poststop),
-    ];
+fn check_hooks(hooks: &spec::Hooks, findings: &mut Findings) {
+    let lists = hooks.lists();
     for (kind, hook, index) in
         lists.iter().flat_map(|(k, l)| l.iter().enumerate().map(move |(i, h)| (k, h, i)))
     {
+        let field = |name: &str| format!("hooks.{kind}[{index}].{name}");
         if !hook.path.is_absolute() {
-            let message = format!("hooks.{kind}[{index}].path: {:?} is not absolute", hook.path);
-            return Err(Error::invalid(message));
+            findings.push(Error::at(field("path"), format_args!("{:?} is not absolute", hook.path)));
         }
         if hook.timeout.is_some_and(|seconds| seconds <= 0) {
-            return Err(Error::invalid(format!("hooks.{kind}[{index}].timeout: must be greater than zero")));
+            findings.push(Error::at(field("timeout"), "must be greater than zero"));
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! `linux`: namespaces, ids, devices, control groups, seccomp, paths (config-linux.md).
 //!
-//! Properties that this runtime does not do yet are kept as raw JSON, so that `plan` can see that they were
-//! asked for and refuse them by name.
+//! Names that nobody knows are refused by `plan`, not here, so that the error says which property holds them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::or_default;
+use super::{Resources, or_default};
 
 /// The `linux` object.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,15 +22,15 @@ pub struct Linux {
     /// Group ids of a new user namespace.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
-    /// Clock offsets of a new time namespace; not done yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time_offsets: Option<Value>,
+    /// Clock offsets of a new time namespace, by clock (`monotonic`, `boottime`).
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Device nodes besides the default ones.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
-    /// Network devices to move in; not done yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub net_devices: Option<Value>,
+    /// Network devices of the host to move in, by name.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
     /// Where the container's control group is; empty means: the runtime decides.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub cgroups_path: String,
@@ -54,18 +52,84 @@ pub struct Linux {
     /// Paths made read-only.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub readonly_paths: Vec<PathBuf>,
-    /// SELinux label of mounts; not done yet.
+    /// SELinux label of the container's mounts.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub mount_label: String,
-    /// resctrl; not done yet.
+    /// Cache and memory bandwidth, through resctrl.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<Value>,
-    /// personality(2); not done yet.
+    pub intel_rdt: Option<IntelRdt>,
+    /// personality(2).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub personality: Option<Value>,
-    /// set_mempolicy(2); not done yet.
+    pub personality: Option<Personality>,
+    /// set_mempolicy(2).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<Value>,
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// How far a clock of a time namespace is ahead of the host's (time_namespaces(7)).
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TimeOffset {
+    /// Seconds.
+    #[serde(deserialize_with = "or_default")]
+    pub secs: i64,
+    /// Nanoseconds on top.
+    #[serde(deserialize_with = "or_default")]
+    pub nanosecs: u32,
+}
+
+/// What becomes of a network device.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container, or a template with `%d`; empty keeps the host's.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// The container's class of service in resctrl (config-linux.md, "IntelRdt").
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    /// Folder of the class; `/` is the root class, empty means one named after the container.
+    #[serde(rename = "closID", deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub clos_id: String,
+    /// Lines for the `schemata` file, written last.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// `L3:` line.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    /// `MB:` line.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// Whether the container gets a monitoring group.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
+    pub enable_monitoring: bool,
+}
+
+/// The execution domain.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Personality {
+    /// `LINUX` or `LINUX32`.
+    pub domain: String,
+    /// None is supported.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// On which memory nodes pages are placed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MemoryPolicy {
+    /// `MPOL_*`.
+    #[serde(default)]
+    pub mode: String,
+    /// A list such as `0-3,7`.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_*`.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// One namespace.
@@ -83,13 +147,12 @@ pub struct Namespace {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMapping {
     /// First id inside.
-    #[serde(rename = "containerID", default)]
+    #[serde(rename = "containerID")]
     pub container_id: u32,
     /// First id outside.
-    #[serde(rename = "hostID", default)]
+    #[serde(rename = "hostID")]
     pub host_id: u32,
     /// How many.
-    #[serde(default)]
     pub size: u32,
 }
 
@@ -117,174 +180,6 @@ pub struct Device {
     /// Group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-}
-
-/// Limits (config-linux.md, "Control groups"). Absent and 0 are different things.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Resources {
-    /// Device access rules, in order.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<DeviceRule>,
-    /// Memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    /// Processor time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Cpu>,
-    /// Number of tasks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<Pids>,
-    /// Block devices.
-    #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
-    pub block_io: Option<BlockIo>,
-    /// Huge pages; not done yet.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub hugepage_limits: Vec<Value>,
-    /// Network classes; not done yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<Value>,
-    /// RDMA; not done yet.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
-    pub rdma: BTreeMap<String, Value>,
-    /// cgroup v2 files by name.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
-    pub unified: BTreeMap<String, String>,
-}
-
-/// One device rule; absent numbers match all.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// Allow or deny.
-    pub allow: bool,
-    /// `a`, `b`, `c`; empty as `a`.
-    #[serde(
-        rename = "type",
-        default,
-        deserialize_with = "or_default",
-        skip_serializing_if = "String::is_empty"
-    )]
-    pub kind: String,
-    /// Major number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub major: Option<i64>,
-    /// Minor number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minor: Option<i64>,
-    /// Letters of `rwm`.
-    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
-    pub access: String,
-}
-
-/// Memory, in bytes; -1 is unlimited.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named and explained in config-linux.md, \"Memory\"")]
-pub struct Memory {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<i64>,
-    #[serde(rename = "kernelTCP", skip_serializing_if = "Option::is_none")]
-    pub kernel_tcp: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swappiness: Option<u64>,
-    #[serde(rename = "disableOOMKiller", skip_serializing_if = "Option::is_none")]
-    pub disable_oom_killer: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub use_hierarchy: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub check_before_update: Option<bool>,
-}
-
-/// Processor time; quota, burst and periods in microseconds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named and explained in config-linux.md, \"CPU\"")]
-pub struct Cpu {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shares: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_runtime: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_period: Option<u64>,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
-    pub cpus: String,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
-    pub mems: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle: Option<i64>,
-}
-
-/// Number of tasks; -1 is unlimited, 0 is a limit.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Pids {
-    /// The most tasks at one time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<i64>,
-}
-
-/// Block devices.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named and explained in config-linux.md, \"Block IO\"")]
-pub struct BlockIo {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leaf_weight: Option<u16>,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub weight_device: Vec<WeightDevice>,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub throttle_read_bps_device: Vec<ThrottleDevice>,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub throttle_write_bps_device: Vec<ThrottleDevice>,
-    #[serde(
-        rename = "throttleReadIOPSDevice",
-        deserialize_with = "or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub throttle_read_iops_device: Vec<ThrottleDevice>,
-    #[serde(
-        rename = "throttleWriteIOPSDevice",
-        deserialize_with = "or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub throttle_write_iops_device: Vec<ThrottleDevice>,
-}
-
-/// A device's share.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named and explained in config-linux.md, \"Block IO\"")]
-pub struct WeightDevice {
-    pub major: i64,
-    pub minor: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leaf_weight: Option<u16>,
-}
-
-/// A device's ceiling, in bytes or operations a second.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "named and explained in config-linux.md, \"Block IO\"")]
-pub struct ThrottleDevice {
-    pub major: i64,
-    pub minor: i64,
-    pub rate: u64,
 }
 
 /// The system call filter (config-linux.md, "Seccomp").
@@ -315,29 +210,30 @@ pub struct Seccomp {
 
 /// One rule: these calls, with these arguments, get this action.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct SyscallRule {
     /// System call names; unknown ones are skipped.
     pub names: Vec<String>,
     /// `SCMP_ACT_*`.
     pub action: String,
     /// Its errno, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno_ret: Option<u32>,
     /// Conditions, all of which must hold.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<SyscallArg>,
 }
 
 /// One condition on an argument.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct SyscallArg {
     /// 0 to 5.
     pub index: u32,
     /// Compared with; the mask for SCMP_CMP_MASKED_EQ.
     pub value: u64,
     /// The value after masking, for SCMP_CMP_MASKED_EQ.
+    #[serde(default)]
     pub value_two: u64,
     /// `SCMP_CMP_*`.
     pub op: String,

@@ -5,12 +5,19 @@
 //! specification accepts (docs/decisions/0001). Unknown properties are ignored, as the specification's
 //! "Extensibility" demands; `null` and an absent property mean the same, as engines written in Go take it.
 
+mod freebsd;
 mod linux;
 mod process;
+pub mod reader;
+mod resources;
+pub mod sections;
 pub mod state;
+mod strict;
 
+pub use freebsd::*;
 pub use linux::*;
 pub use process::*;
+pub use resources::*;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,6 +66,9 @@ pub struct Spec {
     /// All that only Linux has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
+    /// All that only FreeBSD has: read and not used.
+    #[serde(default, skip_serializing)]
+    pub freebsd: Option<FreeBsd>,
 }
 
 /// The root file system (config.md, "Root").
@@ -123,6 +133,20 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+impl Hooks {
+    /// The lists with their names, in the order in which they run.
+    pub fn lists(&self) -> [(&'static str, &[Hook]); 6] {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+    }
+}
+
 /// One hook.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hook {
@@ -139,24 +163,42 @@ pub struct Hook {
     pub timeout: Option<i64>,
 }
 
-/// Parses the text of a config.json. A syntax error names line and column.
+/// Parses the text of a config.json.
 pub fn parse(text: &str) -> Result<Spec> {
-    serde_json::from_str::<Option<Spec>>(text)
-        .map_err(|e| Error::invalid(e.to_string()))?
-        .ok_or_else(|| Error::invalid("config cannot be null"))
+    from_json::<Option<Spec>>(text)?.ok_or_else(|| Error::invalid("config cannot be null"))
+}
+
+/// Parses any JSON document of ours. An error names line and column and, where the text is JSON but not what it
+/// should be, the place in the document.
+pub fn from_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
+    strict::from_str(text).map_err(|error| {
+        let value = serde_json::from_str(text).ok().filter(|_| error.is_data());
+        match value.and_then(|value| reader::read::<T>(&value).err()) {
+            Some(misfit) => {
+                let (line, column) = (error.line(), error.column());
+                let message = format!("{} (line {line} column {column})", misfit.message);
+                Error::at(misfit.place().to_string(), message)
+            }
+            None => Error::invalid(error.to_string()),
+        }
+    })
 }
 
 /// Reads and parses `bundle/config.json`.
 pub fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
-    let text = match std::fs::read_to_string(&path) {
+    parse(&read_text(&path)?).on("parse", &path)
+}
+
+/// The text of a config.json.
+pub fn read_text(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("JSON specification file {} not found", path.display());
-            return Err(Error::new(crate::error::Kind::NotFound, message));
+            Err(Error::new(crate::error::Kind::NotFound, message).with_errno(libc::ENOENT).on_path(path))
         }
-        other => other.with_context(|| format!("read {}", path.display()))?,
-    };
-    parse(&text).with_context(|| format!("parse {}", path.display()))
+        other => other.on("read", path),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +209,13 @@ mod tests {
     fn syntax_errors_have_line_and_column() {
         let error = parse("{\n  \"ociVersion\": oops }").unwrap_err().to_string();
         assert!(error.contains("line 2 column 17"), "{error}");
+    }
+
+    #[test]
+    fn misfits_have_line_column_and_place() {
+        let error = parse("{\n\"ociVersion\": \"1.0.0\", \"mounts\": [{}]}").unwrap_err();
+        assert_eq!(error.pointer().as_deref(), Some("/mounts/0/destination"));
+        assert!(error.to_string().contains("mounts[0].destination: is missing (line 2 column"), "{error}");
     }
 
     #[test]

@@ -37,33 +37,33 @@ pub struct Process {
     /// prctl(2) PR_SET_NO_NEW_PRIVS.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privileges: bool,
-    /// AppArmor profile; not done yet.
+    /// AppArmor profile that the program runs under.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub apparmor_profile: String,
     /// proc(5) oom_score_adj; absent means: leave it alone, and 0 is a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
-    /// SELinux label; not done yet.
+    /// SELinux label that the program runs under.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub selinux_label: String,
-    /// sched_setattr(2); not done yet.
+    /// sched_setattr(2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler: Option<serde_json::Value>,
-    /// ioprio_set(2); not done yet.
+    pub scheduler: Option<Scheduler>,
+    /// ioprio_set(2), of the whole process group.
     #[serde(rename = "ioPriority", default, skip_serializing_if = "Option::is_none")]
-    pub io_priority: Option<serde_json::Value>,
-    /// CPU affinity of exec; not done yet.
+    pub io_priority: Option<IoPriority>,
+    /// On which CPUs a process that `exec` brings in runs; not for the container's init.
     #[serde(rename = "execCPUAffinity", default, skip_serializing_if = "Option::is_none")]
-    pub exec_cpu_affinity: Option<serde_json::Value>,
+    pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 /// A terminal's size in character cells.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct ConsoleSize {
     /// Rows.
-    pub height: u16,
+    pub height: u32,
     /// Columns.
-    pub width: u16,
+    pub width: u32,
 }
 
 /// POSIX ids.
@@ -71,10 +71,9 @@ pub struct ConsoleSize {
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// User id in the container.
-    #[serde(default, deserialize_with = "or_default")]
     pub uid: u32,
-    /// Group id in the container.
-    #[serde(default, deserialize_with = "or_default")]
+    /// Group id in the container. Absent, as in configs that runc takes, it is 0.
+    #[serde(default)]
     pub gid: u32,
     /// umask(2); absent means unchanged, and 0 is a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,4 +114,55 @@ pub struct Rlimit {
     pub hard: u64,
     /// In force.
     pub soft: u64,
+}
+
+/// How the program is scheduled.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Scheduler {
+    /// `SCHED_OTHER` and so on.
+    pub policy: String,
+    /// -20 (first) to 19.
+    #[serde(default, deserialize_with = "or_default")]
+    pub nice: i32,
+    /// Static priority, for SCHED_FIFO and SCHED_RR.
+    #[serde(default, deserialize_with = "or_default")]
+    pub priority: i32,
+    /// `SCHED_FLAG_*`.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// Nanoseconds of each period, for SCHED_DEADLINE.
+    #[serde(default, deserialize_with = "or_default")]
+    pub runtime: u64,
+    /// Nanoseconds from a period's start, for SCHED_DEADLINE.
+    #[serde(default, deserialize_with = "or_default")]
+    pub deadline: u64,
+    /// Nanoseconds, for SCHED_DEADLINE.
+    #[serde(default, deserialize_with = "or_default")]
+    pub period: u64,
+}
+
+/// Priority of block I/O.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct IoPriority {
+    /// `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.
+    pub class: String,
+    /// 0 (first) to 7; absent, as in configs that runc takes, it is 0.
+    #[serde(default)]
+    pub priority: i64,
+}
+
+/// CPU lists (`0-3,7`) of a process that `exec` brings in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CpuAffinity {
+    /// Before it is moved into the container's control group.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub initial: String,
+    /// After that.
+    #[serde(
+        rename = "final",
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub last: String,
 }

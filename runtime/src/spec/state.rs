@@ -52,3 +52,20 @@ pub struct State {
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
 }
+
+/// What a seccomp agent receives beside the listener (config-linux.md, "The Container Process State").
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerProcessState<'a> {
+    /// Version of the specification this document follows.
+    pub oci_version: &'a str,
+    /// Names of the descriptors that come with it.
+    pub fds: [&'a str; 1],
+    /// The process, as the runtime's PID namespace numbers it.
+    pub pid: i32,
+    /// `listenerMetadata`, as it is.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub metadata: &'a str,
+    /// The container.
+    pub state: State,
+}

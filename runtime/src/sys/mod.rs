@@ -4,10 +4,13 @@
 //! `RawFd` never leaves this module; what comes in is borrowed, what goes out is owned.
 #![allow(unsafe_code, reason = "this module exists so that no other one needs it")]
 
+pub mod affinity;
 pub mod bpf;
 pub mod mount;
+pub mod mountinfo;
 pub mod network;
 pub mod path;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod terminal;

@@ -46,6 +46,10 @@ fn mkdir_all(root: BorrowedFd<'_>, path: &Path, links: u32) -> rustix::io::Resul
         Err(Errno::NOENT) => {}
         other => return other,
     }
+    if let (Some(Component::ParentDir), Some(below)) = (path.components().next_back(), path.parent()) {
+        // Back out of what is not there: where it would have been, and it is not made for that (as runc).
+        return mkdir_all(root, &split(below)?.0, links);
+    }
     let (parent_path, name) = split(path)?;
     let parent = mkdir_all(root, &parent_path, links)?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
@@ -58,7 +62,7 @@ fn mkdir_all(root: BorrowedFd<'_>, path: &Path, links: u32) -> rustix::io::Resul
         }
         Err(errno) => return Err(errno),
     }
-    open_in_root(root, path, OFlags::PATH | OFlags::DIRECTORY)
+    open_plain_in_root(&parent, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)
 }
 
 /// Opens `path` below `root` as `O_PATH`, making an empty file (0644) and its parents where missing.
@@ -74,12 +78,11 @@ pub fn create_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<O
         let parent = mkdir_all(root, &parent_path, MAX_LINKS)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) => {}
-            Err(Errno::EXIST) => {
-                if let Some(target) = link_target(&parent, &parent_path, name)? {
-                    path = target;
-                }
-            }
+            Ok(_) => return open_plain_in_root(&parent, Path::new(name), OFlags::PATH),
+            Err(Errno::EXIST) => match link_target(&parent, &parent_path, name)? {
+                Some(target) => path = target,
+                None => return open_plain_in_root(&parent, Path::new(name), OFlags::PATH),
+            },
             Err(errno) => return Err(errno),
         }
     }
@@ -143,6 +146,15 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let fd = rustix::fs::open(&dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         (dir, fd)
+    }
+
+    #[test]
+    fn way_back_out_of_a_missing_folder_does_not_make_it() {
+        let (dir, fd) = root();
+        mkdir_all_in_root(&fd, Path::new("/missing/../made")).unwrap();
+        create_file_in_root(&fd, Path::new("/missing/../file")).unwrap();
+        assert!(dir.join("made").is_dir() && dir.join("file").is_file() && !dir.join("missing").exists());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

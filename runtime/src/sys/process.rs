@@ -40,6 +40,19 @@ pub fn clone3(flags: u64) -> Result<Cloned> {
     }
 }
 
+/// unshare(2), for CLONE_NEWTIME and CLONE_NEWCGROUP; the libraries know the first not at all.
+pub fn unshare(namespaces: i32) -> Result<()> {
+    // SAFETY: a number; nothing of this process's memory or descriptors is asked to be unshared.
+    let result = unsafe { libc::unshare(namespaces) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Whether this is another user namespace than the host's, which alone maps every id to itself (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// Ends this process at once, without the exit handlers that belong to the process it was cloned from.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory of ours.
@@ -103,10 +116,29 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
 }
 
 /// Joins a new session keyring of this name (keyctl(2) KEYCTL_JOIN_SESSION_KEYRING).
-pub fn join_session_keyring(name: &CStr) -> Result<()> {
+///
+/// It may be found by `searcher` (keyctl(2) KEYCTL_SETPERM): who may not search a keyring can't join it by name.
+pub fn join_session_keyring(name: &CStr, searcher: Searcher) -> Result<()> {
+    // What the kernel gives a session keyring: all to who possesses it, view, read and link to its owner.
+    const DEFAULT: libc::c_ulong = 0x3f13_0000;
+    let permissions = DEFAULT | searcher as libc::c_ulong;
     // SAFETY: the name is NUL-terminated and lives across the call.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let serial = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    if serial < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: all arguments are numbers.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SETPERM, serial, permissions) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Who besides its possessors may search a keyring: the bits of keyutils' KEY_USR_SEARCH and KEY_OTH_SEARCH.
+#[derive(Debug, Clone, Copy)]
+pub enum Searcher {
+    /// Its owner.
+    Owner = 0x0008_0000,
+    /// Anybody: in a user namespace the owner is somebody else when `exec` comes in from outside.
+    Anybody = 0x0000_0008,
 }
 
 /// setrlimit(2) by number, with 64-bit values (`u64::MAX` is no limit).
@@ -117,12 +149,37 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
-/// Closes every descriptor from `first` on (close_range(2), Linux 5.9): what a careless caller left open is not
-/// for the container. To be called before anything was opened.
-pub fn close_from(first: u32) -> Result<()> {
-    // SAFETY: the callers do this first of all, when no descriptor above 2 has an owner in this program.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+/// Closes every descriptor from `first` on that this program was started with: what a careless caller left open
+/// is not for the container.
+pub fn close_inherited_from(first: u32) -> std::io::Result<()> {
+    let entries = std::fs::read_dir("/proc/self/fd")?.collect::<std::io::Result<Vec<_>>>()?;
+    let numbers = entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for fd in numbers.filter(|fd| i64::from(*fd) >= i64::from(first)) {
+        // SAFETY: only asks for a flag of whatever is there.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: all that this program opens is close-on-exec from the start, and nothing that is has come
+            // through an exec; so no part of this program owns it.
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
+}
+
+/// Has these signals end this process at once, also where it is PID 1 of a PID namespace, which gets no signal
+/// that it has no handler for (pid_namespaces(7)).
+pub fn exit_on(signals: &[i32]) -> Result<()> {
+    extern "C" fn end(signal: i32) {
+        // SAFETY: _exit is async-signal-safe (signal-safety(7)) and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in signals {
+        // SAFETY: the handler calls nothing but _exit, so it can interrupt anything.
+        if unsafe { libc::signal(*signal, end as extern "C" fn(i32) as usize) } == libc::SIG_ERR {
+            return Err(last_errno());
+        }
+    }
+    Ok(())
 }
 
 /// pidfd_send_signal(2) (Linux 5.1), also for real-time signals, which have no names.
@@ -137,6 +194,24 @@ pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> Result<()> {
 pub fn take_received(fd: i32) -> OwnedFd {
     // SAFETY: the kernel made this number for the message that the caller has just received, once.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Takes ownership of a descriptor that the program was started with, and keeps it from what is executed.
+/// EBADF for one that is not, or that is a standard stream.
+pub fn take_inherited(fd: i32) -> Result<OwnedFd> {
+    // SAFETY: only asks for a flag of whatever is there.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    // All that this program opens is close-on-exec from the start, and nothing that is has come through an exec.
+    if fd <= libc::STDERR_FILENO || flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: only a flag changes; the descriptor is open, as has just been seen.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: it is open and came from whoever started us, so no part of this program owns it; and as it now is
+    // close-on-exec, a second call for it fails.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Gives every signal its default action and blocks none: a program must not find what the runtime, its
@@ -154,6 +229,25 @@ pub fn reset_signals() -> Result<()> {
     nix::sys::signal::SigSet::empty()
         .thread_set_mask()
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
+}
+
+/// What a signal is called, in lower case as other errors (`bad system call`; strsignal(3)).
+pub fn signal_text(signal: i32) -> String {
+    // SAFETY: the function takes any number; this program has one thread, so nobody changes the text that it
+    // returns, which is copied at once.
+    let text = unsafe { libc::strsignal(signal) };
+    if text.is_null() {
+        return format!("signal {signal}");
+    }
+    // SAFETY: not null, so a NUL-terminated string (strsignal(3)).
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().to_lowercase()
+}
+
+/// An error when the descriptor numbered `fd` is not open.
+pub fn is_open(fd: i32) -> Result<()> {
+    // SAFETY: only a flag is read.
+    let result = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// Clears close-on-exec of the descriptor numbered `fd`, for `--preserve-fds`; an error when it is not open.

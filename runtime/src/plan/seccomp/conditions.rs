@@ -6,6 +6,7 @@
 
 use super::Instruction;
 use crate::error::{Error, Result};
+use crate::plan::findings::Findings;
 use crate::spec::SyscallArg;
 
 /// One resolved condition.
@@ -18,14 +19,37 @@ pub(crate) struct Condition {
     is_32_bit: bool,
 }
 
+/// How an argument is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
+#[allow(missing_docs, reason = "they say it all")]
+pub enum Operator {
     Equal,
     NotEqual,
     Greater,
     GreaterOrEqual,
     Less,
     LessOrEqual,
+}
+
+/// The names of libseccomp; the one without an operator compares what a mask leaves.
+pub const OPERATORS: [(&str, Option<Operator>); 7] = [
+    ("SCMP_CMP_EQ", Some(Operator::Equal)),
+    ("SCMP_CMP_GE", Some(Operator::GreaterOrEqual)),
+    ("SCMP_CMP_GT", Some(Operator::Greater)),
+    ("SCMP_CMP_LE", Some(Operator::LessOrEqual)),
+    ("SCMP_CMP_LT", Some(Operator::Less)),
+    ("SCMP_CMP_MASKED_EQ", None),
+    ("SCMP_CMP_NE", Some(Operator::NotEqual)),
+];
+
+/// Finds what is wrong with a condition.
+pub(crate) fn check(field: &str, arg: &SyscallArg, findings: &mut Findings) {
+    if arg.index > 5 {
+        let message = format_args!("{} is above 5", arg.index);
+        findings.push(Error::at(format!("{field}.index"), message));
+    }
+    let operator = Condition::resolve(field, &SyscallArg { index: 0, ..arg.clone() }, false);
+    findings.keep(operator.map(|_| ()));
 }
 
 pub(crate) const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -54,17 +78,15 @@ impl Condition {
 
     fn resolve(field: &str, arg: &SyscallArg, is_32_bit: bool) -> Result<Condition> {
         if arg.index > 5 {
-            return Err(Error::invalid(format!("{field}.index: {} is above 5", arg.index)));
+            return Err(Error::at(format!("{field}.index"), format_args!("{} is above 5", arg.index)));
         }
-        let (operator, value, mask) = match arg.op.as_str() {
-            "SCMP_CMP_EQ" => (Operator::Equal, arg.value, u64::MAX),
-            "SCMP_CMP_NE" => (Operator::NotEqual, arg.value, u64::MAX),
-            "SCMP_CMP_GT" => (Operator::Greater, arg.value, u64::MAX),
-            "SCMP_CMP_GE" => (Operator::GreaterOrEqual, arg.value, u64::MAX),
-            "SCMP_CMP_LT" => (Operator::Less, arg.value, u64::MAX),
-            "SCMP_CMP_LE" => (Operator::LessOrEqual, arg.value, u64::MAX),
-            "SCMP_CMP_MASKED_EQ" => (Operator::Equal, arg.value_two & arg.value, arg.value),
-            other => return Err(Error::invalid(format!("{field}.op: unknown operator {other:?}"))),
+        let known = OPERATORS.iter().find(|(name, _)| *name == arg.op);
+        let (operator, value, mask) = match known.map(|(_, operator)| operator) {
+            Some(Some(operator)) => (*operator, arg.value, u64::MAX),
+            Some(None) => (Operator::Equal, arg.value_two & arg.value, arg.value),
+            None => {
+                return Err(Error::at(format!("{field}.op"), format_args!("unknown operator {:?}", arg.op)));
+            }
         };
         Ok(Condition { index: arg.index, operator, value, mask, is_32_bit })
     }

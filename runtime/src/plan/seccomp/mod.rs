@@ -11,10 +11,14 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Kind, Result};
+use super::findings::Findings;
+use crate::error::{Error, Result};
 use crate::spec;
 use conditions::Condition;
 use tables::Arch;
+
+pub use conditions::OPERATORS;
+pub use tables::architectures;
 
 /// One classic BPF instruction (`struct sock_filter`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Program {
     pub instructions: Vec<Instruction>,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
+    /// Whether a system call can go to an agent.
+    pub notifies: bool,
 }
 
 /// The answers of one architecture.
@@ -56,18 +62,58 @@ const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_LOG: u32 = 0x7ffc_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_TRACE: u32 = 0x7ff0_0000;
+const RET_NOTIFY: u32 = 0x7fc0_0000;
 const EPERM: u32 = libc::EPERM as u32;
 const ENOSYS: u32 = libc::ENOSYS as u32;
 
+/// Finds everything that is wrong with the wishes.
+pub fn check(seccomp: &spec::Seccomp, findings: &mut Findings) {
+    let field = |name: &str| format!("linux.seccomp.{name}");
+    let default = action(&field("defaultAction"), &seccomp.default_action, seccomp.default_errno_ret);
+    if findings.keep(default) == RET_NOTIFY {
+        // Our own calls on the way to execve would wait for an agent that does not have them yet.
+        findings.push(Error::at(field("defaultAction"), "SCMP_ACT_NOTIFY cannot be used as default action"));
+    }
+    for (index, name) in seccomp.architectures.iter().enumerate() {
+        findings.keep(Arch::parse(&field(&format!("architectures[{index}]")), name));
+    }
+    for (index, name) in seccomp.flags.iter().flatten().enumerate() {
+        findings.keep(flag(index, name));
+    }
+    for (index, rule) in seccomp.syscalls.iter().enumerate() {
+        let field = field(&format!("syscalls[{index}]"));
+        if rule.names.is_empty() {
+            findings.push(Error::at(format!("{field}.names"), "must not be empty"));
+        }
+        findings.keep(action(&format!("{field}.action"), &rule.action, rule.errno_ret));
+        if rule.action == NOTIFY && rule.names.iter().any(|name| name == "write") {
+            findings.push(Error::at(field.as_str(), "SCMP_ACT_NOTIFY cannot be used for the write syscall"));
+        }
+        for (at, arg) in rule.args.iter().enumerate() {
+            conditions::check(&format!("{field}.args[{at}]"), arg, findings);
+        }
+    }
+    if notifies(seccomp) && seccomp.listener_path.is_empty() {
+        findings.push(Error::at(field("listenerPath"), "SCMP_ACT_NOTIFY needs one"));
+    }
+    if !seccomp.listener_metadata.is_empty() && seccomp.listener_path.is_empty() {
+        findings.push(Error::at(field("listenerMetadata"), "needs a listenerPath"));
+    }
+}
+
+fn notifies(seccomp: &spec::Seccomp) -> bool {
+    seccomp.syscalls.iter().any(|rule| rule.action == NOTIFY)
+}
+
 /// Compiles the filter.
 pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
+    let mut findings = Findings::default();
+    check(seccomp, &mut findings);
+    findings.into_result()?;
     let default = action("linux.seccomp.defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
-    if !seccomp.listener_metadata.is_empty() && seccomp.listener_path.is_empty() {
-        return Err(Error::invalid("linux.seccomp.listenerMetadata: needs a listenerPath"));
-    }
     let mut architectures = vec![Arch::NATIVE];
     for name in &seccomp.architectures {
-        if let Some(arch) = Arch::parse(name)?
+        if let Some(arch) = Arch::parse("linux.seccomp.architectures", name)?
             && !architectures.contains(&arch)
         {
             architectures.push(arch);
@@ -79,11 +125,10 @@ pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
     }
     let instructions = tree::assemble(&maps, default);
     if instructions.len() > 4096 {
-        return Err(Error::invalid(
-            "linux.seccomp: the filter is too long for the kernel (4096 instructions)",
-        ));
+        return Err(Error::at("linux.seccomp", "the filter is too long for the kernel (4096 instructions)"));
     }
-    Ok(Program { instructions, flags: flags(seccomp.flags.as_deref())? })
+    let notifies = notifies(seccomp);
+    Ok(Program { instructions, flags: flags(seccomp.flags.as_deref(), notifies)?, notifies })
 }
 
 /// The answers of one architecture. Numbers after the last named call get ENOSYS: calls newer than the profile
@@ -141,40 +186,63 @@ fn add(answer: &mut Answer, alternatives: &[Vec<Condition>], (ret, default): (u3
 
 /// An action's return value for the kernel (linux/seccomp.h).
 fn action(field: &str, name: &str, errno: Option<u32>) -> Result<u32> {
-    let with_data = |base: u32| base | (errno.unwrap_or(EPERM) & 0xffff);
-    let value = match name {
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => 0,
-        "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
-        "SCMP_ACT_TRAP" => 0x0003_0000,
-        "SCMP_ACT_ERRNO" => return Ok(with_data(RET_ERRNO)),
-        "SCMP_ACT_TRACE" => return Ok(with_data(RET_TRACE)),
-        "SCMP_ACT_ALLOW" => RET_ALLOW,
-        "SCMP_ACT_LOG" => RET_LOG,
-        "SCMP_ACT_NOTIFY" => {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!("{field}: SCMP_ACT_NOTIFY is not supported yet"),
-            ));
-        }
-        other => return Err(Error::invalid(format!("{field}: unknown action {other:?}"))),
+    if let Some(errno) = errno.filter(|errno| *errno > 0xffff) {
+        return Err(Error::at(field, format_args!("errnoRet {errno} is above 65535")));
+    }
+    let Some((_, value)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
+        return Err(Error::at(field, format_args!("unknown action {name:?}")));
     };
     match errno {
-        Some(errno) => Err(Error::invalid(format!("{field}: {name} takes no errno (errnoRet is {errno})"))),
-        None => Ok(value),
+        errno if matches!(*value, RET_ERRNO | RET_TRACE) => Ok(value | errno.unwrap_or(EPERM)),
+        Some(errno) => Err(Error::at(field, format_args!("{name} takes no errno (errnoRet is {errno})"))),
+        None => Ok(*value),
     }
 }
 
-fn flags(names: Option<&[String]>) -> Result<u32> {
-    const SPEC_ALLOW: u32 = 4;
-    let Some(names) = names else { return Ok(SPEC_ALLOW) }; // as runc: the mitigation costs more than it gives
+/// The actions and their return values (linux/seccomp.h).
+pub const ACTIONS: [(&str, u32); 9] = [
+    ("SCMP_ACT_ALLOW", RET_ALLOW),
+    ("SCMP_ACT_ERRNO", RET_ERRNO),
+    ("SCMP_ACT_KILL", 0),
+    ("SCMP_ACT_KILL_PROCESS", 0x8000_0000),
+    ("SCMP_ACT_KILL_THREAD", 0),
+    ("SCMP_ACT_LOG", RET_LOG),
+    (NOTIFY, RET_NOTIFY),
+    ("SCMP_ACT_TRACE", RET_TRACE),
+    ("SCMP_ACT_TRAP", 0x0003_0000),
+];
+
+/// The action that sends a call to an agent.
+const NOTIFY: &str = "SCMP_ACT_NOTIFY";
+
+/// The flags of seccomp(2) that a config can name.
+pub const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", 2),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", 4),
+    ("SECCOMP_FILTER_FLAG_TSYNC", 1),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 32),
+];
+
+fn flag(index: usize, name: &str) -> Result<u32> {
+    let found = FLAGS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, flag)| *flag).ok_or_else(|| {
+        Error::at(format!("linux.seccomp.flags[{index}]"), format_args!("unknown flag {name:?}"))
+    })
+}
+
+fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
+    // As runc: the mitigation costs more than it gives.
+    let Some(names) = names else { return Ok(4) };
     let mut flags = 0;
-    for name in names {
-        flags |= match name.as_str() {
-            "SECCOMP_FILTER_FLAG_TSYNC" => 1,
-            "SECCOMP_FILTER_FLAG_LOG" => 2,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
-            other => return Err(Error::invalid(format!("linux.seccomp.flags: unknown flag {other:?}"))),
-        };
+    for (index, name) in names.iter().enumerate() {
+        let flag = flag(index, name)?;
+        match flag {
+            // This program has one thread: to set the filter on all would change nothing.
+            1 => {}
+            // It says how a notification is waited for; without a listener the kernel refuses it.
+            32 if !notifies => {}
+            flag => flags |= flag,
+        }
     }
     Ok(flags)
 }

@@ -113,6 +113,38 @@ const IPC_CALLS: [(&str, u32); 12] = [
     ("shmctl", 24),
 ];
 
+/// The names of libseccomp and the architectures that a process can have where this program runs.
+const ARCHITECTURES: [(&str, Option<Arch>); 23] = [
+    ("SCMP_ARCH_AARCH64", Some(Arch::Aarch64)),
+    ("SCMP_ARCH_ARM", None),
+    ("SCMP_ARCH_LOONGARCH64", None),
+    ("SCMP_ARCH_M68K", None),
+    ("SCMP_ARCH_MIPS", None),
+    ("SCMP_ARCH_MIPS64", None),
+    ("SCMP_ARCH_MIPS64N32", None),
+    ("SCMP_ARCH_MIPSEL", None),
+    ("SCMP_ARCH_MIPSEL64", None),
+    ("SCMP_ARCH_MIPSEL64N32", None),
+    ("SCMP_ARCH_PARISC", None),
+    ("SCMP_ARCH_PARISC64", None),
+    ("SCMP_ARCH_PPC", None),
+    ("SCMP_ARCH_PPC64", None),
+    ("SCMP_ARCH_PPC64LE", None),
+    ("SCMP_ARCH_RISCV64", None),
+    ("SCMP_ARCH_S390", None),
+    ("SCMP_ARCH_S390X", None),
+    ("SCMP_ARCH_SH", None),
+    ("SCMP_ARCH_SHEB", None),
+    ("SCMP_ARCH_X32", Some(Arch::X32)),
+    ("SCMP_ARCH_X86", Some(Arch::X86)),
+    ("SCMP_ARCH_X86_64", Some(Arch::X86_64)),
+];
+
+/// The names of all architectures that a config can name, sorted.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|(name, _)| *name)
+}
+
 impl Arch {
     #[cfg(target_arch = "x86_64")]
     pub(crate) const NATIVE: Arch = Arch::X86_64;
@@ -120,42 +152,15 @@ impl Arch {
     pub(crate) const NATIVE: Arch = Arch::Aarch64;
 
     /// `None` for architectures that no process on this machine can have.
-    pub(crate) fn parse(name: &str) -> Result<Option<Arch>> {
-        const FOREIGN: [&str; 19] = [
-            "ARM",
-            "MIPS",
-            "MIPS64",
-            "MIPS64N32",
-            "MIPSEL",
-            "MIPSEL64",
-            "MIPSEL64N32",
-            "PPC",
-            "PPC64",
-            "PPC64LE",
-            "S390",
-            "S390X",
-            "PARISC",
-            "PARISC64",
-            "RISCV64",
-            "LOONGARCH64",
-            "M68K",
-            "SH",
-            "SHEB",
-        ];
-        let x86 = cfg!(target_arch = "x86_64");
-        Ok(match name.strip_prefix("SCMP_ARCH_") {
-            Some("X86_64") => x86.then_some(Arch::X86_64),
-            Some("X86") => x86.then_some(Arch::X86),
-            Some("X32") => x86.then_some(Arch::X32),
-            Some("AARCH64") => (!x86).then_some(Arch::Aarch64),
-            Some("NATIVE") => Some(Arch::NATIVE),
-            Some(other) if FOREIGN.contains(&other) => None,
-            _ => {
-                return Err(Error::invalid(format!(
-                    "linux.seccomp.architectures: unknown architecture {name:?}"
-                )));
-            }
-        })
+    pub(crate) fn parse(field: &str, name: &str) -> Result<Option<Arch>> {
+        if name == "SCMP_ARCH_NATIVE" {
+            return Ok(Some(Arch::NATIVE));
+        }
+        let known = ARCHITECTURES.iter().find(|(known, _)| *known == name);
+        let native_is_arm = Arch::NATIVE == Arch::Aarch64;
+        known
+            .map(|(_, arch)| arch.filter(|arch| (*arch == Arch::Aarch64) == native_is_arm))
+            .ok_or_else(|| Error::at(field, format_args!("unknown architecture {name:?}")))
     }
 
     /// `seccomp_data.arch` (linux/audit.h, AUDIT_ARCH_*).

@@ -125,7 +125,11 @@ fn wrong_words_are_named() {
         (r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_PDP11"]}"#, "unknown architecture"),
         (r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]}"#, "unknown flag"),
         (
-            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["dup"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[],"action":"SCMP_ACT_TRAP"}]}"#,
+            "syscalls[0].names: must not be empty",
+        ),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["dup"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#,
             "args[0].index: 6 is above 5",
         ),
     ] {

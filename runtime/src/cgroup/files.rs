@@ -1,0 +1,56 @@
+//! Reading and writing the files of a control group's directory.
+//!
+//! They are the kernel's: there is no making them, a write is one wish, and a directory can vanish under a reader.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+
+/// A directory and all below it, parents first; empty when it is not there.
+pub(super) fn tree(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.on("read", path)?,
+    };
+    let mut result = vec![path.to_owned()];
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            result.extend(tree(&entry.path())?);
+        }
+    }
+    Ok(result)
+}
+
+/// The processes of one directory. Those of a PID namespace that we can't see read as 0 and are left out.
+pub(super) fn read_pids(dir: &Path) -> Result<Vec<i32>> {
+    let text = match std::fs::read_to_string(dir.join("cgroup.procs")) {
+        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV) => {
+            return Ok(Vec::new());
+        }
+        // A threaded cgroup lists no processes; its domain, above it, does.
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+        other => other?,
+    };
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
+}
+
+/// Writes in one call. No O_CREAT: in a cgroup there is either the kernel's file or none.
+pub(super) fn write_file(path: &Path, value: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+        std::io::Write::write_all(&mut file, value.as_bytes())
+    };
+    write().with_context(|| format!("write {value:?} to {}", path.display()))
+}
+
+/// The whole text, without the last newline; `None` when there is no such file or no such controller any more.
+pub(super) fn read_file(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP)) => Ok(None),
+        Err(e) => Err(e).on("read", path),
+    }
+}

@@ -1,0 +1,178 @@
+//! Making the directories and removing them again.
+//!
+//! What is about to be made is written down first, directory by directory, parents too. So whenever the runtime
+//! is killed, `delete` can tell what is its own from what was there before, and removes the one and leaves the
+//! other. Parents are shared with other containers: each goes with its maker if nobody uses it any more.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::files::tree;
+use super::{Cgroup, Dir, Driver, Mode, v1, v2};
+use crate::error::{Context, Error, Kind, Result};
+
+/// The longest that killed tasks may take to leave their cgroup before `remove` gives up.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a parent may be removed by somebody else while we make a directory in it.
+const ATTEMPTS: usize = 20;
+
+impl Cgroup {
+    /// Makes the directories. `record` is called with what is about to be made, before it is made, and more than
+    /// once when a parent vanishes meanwhile. They must not be frozen.
+    ///
+    /// Tolerant cgroups lose the directories that may not be made.
+    pub fn create(&mut self, mut record: impl FnMut(&Cgroup) -> Result<()>) -> Result<()> {
+        if matches!(self.driver, Driver::Systemd(_)) {
+            // systemd makes them around the init, see `admit`. The slices above stay: systemd counts on them.
+            self.dirs.iter_mut().for_each(|dir| dir.created = vec![dir.path.clone()]);
+            return record(self);
+        }
+        for dir in &mut self.dirs {
+            if dir.path.is_dir() {
+                dir.found = tree(&dir.path)?;
+            }
+        }
+        for _ in 0..ATTEMPTS {
+            self.dirs.iter_mut().for_each(note_missing);
+            record(self)?;
+            if self.make_noted()? {
+                return match self.is_frozen()? {
+                    true => Err(Error::invalid("container's cgroup unexpectedly frozen")),
+                    false => Ok(()),
+                };
+            }
+        }
+        Err(Error::new(Kind::System, "create cgroup: its parents are removed again and again"))
+    }
+
+    /// Makes those directories that systemd did not, and enables the controllers that it does not know.
+    pub(super) fn make_missing(&mut self) -> Result<()> {
+        for dir in &self.dirs {
+            let above = dir.path.parent().unwrap_or(&dir.mount_point);
+            std::fs::create_dir_all(above).with_context(|| format!("create cgroup {}", above.display()))?;
+        }
+        match self.make_noted()? {
+            true => Ok(()),
+            false => Err(Error::new(Kind::System, "create cgroup: the slice above it is gone")),
+        }
+    }
+
+    /// Whether all could be made; a directory that vanished has to be noted first.
+    fn make_noted(&mut self) -> Result<bool> {
+        let mut unusable = Vec::new();
+        for (index, dir) in self.dirs.iter().enumerate() {
+            let made = make(dir, self.mode).and_then(|made| match made {
+                true => self.check_usable(dir).map(|()| true),
+                false => Ok(false),
+            });
+            match made {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) if self.bears(dir, &error) => {
+                    log::debug!("go on without cgroup {}: {error}", dir.path.display());
+                    remove_made(dir, Instant::now())?;
+                    unusable.push(index);
+                }
+                Err(error) => {
+                    // Engines know the first words from runc.
+                    let context = || {
+                        format!("unable to apply cgroup configuration: create cgroup {}", dir.path.display())
+                    };
+                    return Err(error).with_context(context);
+                }
+            }
+        }
+        for index in unusable.into_iter().rev() {
+            self.dirs.remove(index);
+        }
+        Ok(true)
+    }
+
+    /// Removes the directories that we made and those that the container made below its own. What is gone is
+    /// fine, and so is a parent that somebody uses.
+    pub fn remove(&self) -> Result<()> {
+        if let Driver::Systemd(unit) = &self.driver {
+            unit.stop()?;
+        }
+        let deadline = Instant::now() + LEAVE_DEADLINE;
+        self.dirs.iter().try_for_each(|dir| remove_made(dir, deadline))
+    }
+}
+
+/// From the first directory below the mount point to the container's own.
+pub(super) fn levels(dir: &Dir) -> Vec<&Path> {
+    let mut levels: Vec<&Path> = dir.path.ancestors().take_while(|path| *path != dir.mount_point).collect();
+    levels.reverse();
+    levels
+}
+
+fn note_missing(dir: &mut Dir) {
+    let missing: Vec<PathBuf> =
+        levels(dir).into_iter().filter(|path| !path.is_dir()).map(Path::to_owned).collect();
+    for path in missing {
+        if !dir.created.contains(&path) {
+            dir.created.push(path);
+        }
+    }
+}
+
+fn make(dir: &Dir, mode: Mode) -> Result<bool> {
+    for path in levels(dir) {
+        if dir.unified && mode == Mode::V2 {
+            v2::enable_controllers(path.parent().unwrap_or(path))?;
+        }
+        if !dir.created.iter().any(|noted| noted == path) {
+            if path.is_dir() {
+                continue;
+            }
+            return Ok(false);
+        }
+        match std::fs::create_dir(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    if dir.has("cpuset") && !dir.unified {
+        v1::inherit_cpuset(dir)?;
+    }
+    Ok(true)
+}
+
+fn remove_made(dir: &Dir, deadline: Instant) -> Result<()> {
+    let is_ours = |path: &PathBuf| !dir.found.contains(path);
+    for path in tree(&dir.path)?.iter().rev().filter(|path| is_ours(path)) {
+        // Not noted and not found: made by somebody else in the instant between. Leave it.
+        if *path == dir.path && !dir.created.contains(path) {
+            continue;
+        }
+        remove_one(path, deadline).on("remove cgroup", path)?;
+    }
+    for path in dir.created.iter().rev().filter(|path| **path != dir.path) {
+        match std::fs::remove_dir(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) if matches!(e.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty) => break,
+            Err(e) => return Err(e).on("remove cgroup", path),
+        }
+    }
+    Ok(())
+}
+
+/// rmdir(2) of a cgroup is EBUSY until its last task has been reaped by the kernel, which nothing announces
+/// on v1: so it is asked again, at growing intervals.
+fn remove_one(path: &Path, deadline: Instant) -> Result<()> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match std::fs::remove_dir(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+            other => return Ok(other?),
+        }
+    }
+}

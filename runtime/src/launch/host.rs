@@ -1,0 +1,101 @@
+//! What a valid config asks of this host in particular, checked before anything is made.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::error::{Error, Kind};
+use crate::plan::Plan;
+use crate::plan::findings::Findings;
+use crate::plan::mounts::{MountStep, What};
+use crate::plan::process::ProcessPlan;
+
+/// linux/magic.h
+const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+
+/// Everything that this host lacks for the plan.
+pub fn check(plan: &Plan, findings: &mut Findings) {
+    if !plan.rootfs.is_dir() {
+        let message = format_args!("{} is not a directory: no such file or directory", plan.rootfs.display());
+        findings.push(absent("root.path", message, &plan.rootfs));
+    }
+    if let Some(process) = &plan.process {
+        check_process(process, findings);
+    }
+    if !plan.mount_label.is_empty() && !selinux_is_enabled() {
+        findings.push(Error::at_as(Kind::Unsupported, "linux.mountLabel", NO_SELINUX));
+    }
+    for step in &plan.mounts {
+        check_source(step, findings);
+    }
+    for (kind, path) in &plan.namespaces.join {
+        if !path.exists() {
+            let message = format_args!("{}: no such file or directory", path.display());
+            findings.push(absent("linux.namespaces", message, path));
+        } else if is_own(*kind, path) && !plan.sysctl.is_empty() && *kind == libc::CLONE_NEWNET {
+            let network = plan.sysctl.iter().find(|(name, _)| name.starts_with("net"));
+            if let Some((name, _)) = network {
+                let message = format_args!("{} would change the host's network namespace", name.display());
+                findings.push(Error::at("linux.sysctl", message));
+            }
+        }
+    }
+}
+
+const NO_SELINUX: &str = "selinux label is specified in config, but selinux is disabled or not supported";
+
+/// The same for a process alone, as `exec` has it.
+pub fn check_process(process: &ProcessPlan, findings: &mut Findings) {
+    if !process.selinux_label.is_empty() && !selinux_is_enabled() {
+        findings.push(Error::at_as(Kind::Unsupported, "process.selinuxLabel", NO_SELINUX));
+    }
+    if !process.apparmor_profile.is_empty() && !apparmor_is_enabled() {
+        let message = "an apparmor profile is specified in config, but apparmor is not enabled on this host";
+        findings.push(Error::at_as(Kind::Unsupported, "process.apparmorProfile", message));
+    }
+}
+
+fn absent(field: &str, message: impl std::fmt::Display, path: &Path) -> Error {
+    Error::at_as(Kind::NotFound, field, message).with_errno(libc::ENOENT).on_path(path)
+}
+
+fn check_source(step: &MountStep, findings: &mut Findings) {
+    if let What::Bind { source, inside: None, .. } = &step.what
+        && let Err(error) = std::fs::symlink_metadata(source)
+    {
+        let error = Error::from(error).on_path(source);
+        let message = format!("bind source {}: {error}", source.display());
+        let field = format!("mounts[{}].source", step.index);
+        let errno = error.errno().unwrap_or(libc::ENOENT);
+        findings.push(Error::at_as(error.kind(), field, message).with_errno(errno).on_path(source));
+    }
+}
+
+/// Whether the namespace file is that of this process.
+fn is_own(kind: i32, path: &Path) -> bool {
+    let own = if kind == libc::CLONE_NEWNET { "/proc/self/ns/net" } else { return false };
+    let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    identity(path).is_some_and(|it| Some(it) == identity(Path::new(own)))
+}
+
+/// Our own hard limit of a resource, by its number; `None` is unlimited.
+pub fn hard_limit(number: u32) -> Option<u64> {
+    use rustix::process::Resource::{
+        As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime,
+        Sigpending, Stack,
+    };
+    let in_order = [
+        Cpu, Fsize, Data, Stack, Core, Rss, Nproc, Nofile, Memlock, As, Locks, Sigpending, Msgqueue, Nice,
+        Rtprio, Rttime,
+    ];
+    rustix::process::getrlimit(*in_order.get(number as usize)?).maximum
+}
+
+/// Whether SELinux is loaded: its file system is then mounted (selinux(8)).
+pub fn selinux_is_enabled() -> bool {
+    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|fs| fs.f_type == SELINUX_MAGIC)
+}
+
+/// Whether AppArmor is loaded and enabled (apparmor(7)).
+pub fn apparmor_is_enabled() -> bool {
+    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}

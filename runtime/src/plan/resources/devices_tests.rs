@@ -1,0 +1,164 @@
+//! Random rule lists: the program, run in a small interpreter, and v1's exceptions, judged as the kernel judges
+//! them, against the specification's own words.
+
+use super::*;
+
+/// xorshift: the same numbers each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit
+    }
+
+    fn rule(&mut self) -> Rule {
+        let mut number = || [None, Some(0), Some(1), Some(2)][self.below(4) as usize];
+        let numbers = (number(), number());
+        let (kind, access) = (['a', 'b', 'c'][self.below(3) as usize], 1 + self.below(7) as u8);
+        let total = self.below(12) == 0;
+        let (kind, numbers, access) = if total { ('a', (None, None), ALL) } else { (kind, numbers, access) };
+        Rule { allow: self.below(2) == 0, kind, numbers, access, default: false }
+    }
+}
+
+/// The specification: for each right, the last rule that matches.
+fn allowed(rules: &[Rule], device: &Device, access: u8) -> bool {
+    let matches = |rule: &&Rule| {
+        (rule.kind == 'a' || rule.kind == device.0)
+            && rule.numbers.0.is_none_or(|n| Some(n) == device.1)
+            && rule.numbers.1.is_none_or(|n| Some(n) == device.2)
+    };
+    let right = |bit: u8| {
+        rules.iter().rev().filter(matches).find(|rule| rule.access & bit != 0).is_some_and(|r| r.allow)
+    };
+    RIGHTS.iter().filter(|(_, bit)| access & bit != 0).all(|(_, bit)| right(*bit))
+}
+
+/// As security/device_cgroup.c decides.
+fn allowed_by_v1(exceptions: &Exceptions, device: &Device, access: u8) -> bool {
+    let mut matching = exceptions.list.iter().filter(|(known, _)| covers(known, device));
+    match exceptions.default_allow {
+        true => !matching.any(|(_, rights)| rights & access != 0),
+        false => matching.any(|(_, rights)| access & !rights == 0),
+    }
+}
+
+fn interpret(program: &[Instruction], device: &Device, access: u8) -> bool {
+    let kind = if device.0 == 'b' { 1 } else { 2 };
+    let context =
+        [u64::from(access) << 16 | kind, u64::from(device.1.unwrap()), u64::from(device.2.unwrap())];
+    let (mut registers, mut at) = ([0u64; 10], 0);
+    loop {
+        let Instruction { code, registers: pair, offset, immediate } = program[at];
+        let (target, source) = (usize::from(pair & 15), usize::from(pair >> 4));
+        let wide = i64::from(immediate) as u64;
+        at += 1;
+        match code {
+            0x61 => registers[target] = context[offset as usize / 4],
+            0xbc => registers[target] = registers[source] & 0xffff_ffff,
+            0xb7 => registers[target] = wide,
+            0x54 => registers[target] &= u64::from(immediate as u32),
+            0x74 => registers[target] = (registers[target] & 0xffff_ffff) >> immediate,
+            0x15 if registers[target] == wide => at += offset as usize,
+            0x55 if registers[target] != wide => at += offset as usize,
+            0x15 | 0x55 => {}
+            0x95 => return registers[0] == 1,
+            other => panic!("instruction {other:#x}"),
+        }
+    }
+}
+
+#[test]
+fn program_and_v1_lists_decide_as_the_rules_do() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut lists, mut on_v1) = (0, 0);
+    for _ in 0..6000 {
+        let rules: Vec<Rule> = (0..random.below(7)).map(|_| random.rule()).collect();
+        let (program, exceptions) = (program(&rules), Exceptions::follow(&rules));
+        lists += 1;
+        on_v1 += i32::from(exceptions.is_ok());
+        for device in ['b', 'c'].into_iter().flat_map(|k| (0..9).map(move |n| (k, Some(n / 3), Some(n % 3))))
+        {
+            for access in 1..=ALL {
+                let expected = allowed(&rules, &device, access);
+                assert_eq!(interpret(&program, &device, access), expected, "{rules:?} {device:?} {access}");
+                // The kernel asks for mknod alone, never with the others (security/device_cgroup.c).
+                let is_asked = access == 1 || access & 1 == 0;
+                if let (Ok(exceptions), true) = (&exceptions, is_asked) {
+                    let said = allowed_by_v1(exceptions, &device, access);
+                    assert_eq!(said, expected, "v1: {exceptions:?} {rules:?} {device:?} {access}");
+                }
+            }
+        }
+    }
+    assert!(on_v1 * 2 > lists, "{on_v1} of {lists} lists could be held by v1");
+}
+
+#[test]
+fn kernel_takes_every_program() {
+    let mut random = Random(42);
+    let load = |rules: &[Rule]| crate::sys::bpf::load_device_program(&program(rules));
+    if let Err(errno @ (rustix::io::Errno::PERM | rustix::io::Errno::NOSYS)) = load(&resolve(&[]).unwrap()) {
+        eprintln!("skipped: bpf(2) says {errno}");
+        return;
+    }
+    for _ in 0..500 {
+        let rules: Vec<Rule> = (0..random.below(9)).map(|_| random.rule()).collect();
+        load(&rules).unwrap_or_else(|errno| panic!("{errno}: {rules:?}"));
+    }
+}
+
+#[test]
+fn allowing_read_and_write_apart_allows_both_at_once() {
+    let wish = |allow, access: &str| DeviceRule {
+        allow,
+        kind: "c".into(),
+        major: Some(1),
+        minor: Some(11),
+        access: access.into(),
+    };
+    let rules = resolve(&[wish(true, "r"), wish(true, "w")]).unwrap();
+    let device = ('c', Some(1), Some(11));
+    assert!(interpret(&program(&rules), &device, 6));
+    assert!(allowed_by_v1(&Exceptions::follow(&rules).unwrap(), &device, 6));
+}
+
+#[test]
+fn part_of_a_wildcard_can_not_be_taken_back_on_v1() {
+    let wish =
+        |allow, minor| DeviceRule { allow, kind: "c".into(), major: Some(1), minor, ..Default::default() };
+    let rules = resolve(&[wish(true, None), wish(false, Some(11))]).unwrap();
+    assert!(Exceptions::follow(&rules).unwrap_err().to_string().contains("devices[1]"));
+    assert!(!interpret(&program(&rules), &('c', Some(1), Some(11)), 2));
+}
+
+#[test]
+fn odd_rules_are_refused() {
+    for bad in [
+        DeviceRule { kind: "x".into(), ..Default::default() },
+        DeviceRule { access: "rx".into(), ..Default::default() },
+        DeviceRule { major: Some(-2), ..Default::default() },
+        DeviceRule { minor: Some(1 << 32), ..Default::default() },
+    ] {
+        assert!(resolve(std::slice::from_ref(&bad)).is_err(), "{bad:?}");
+    }
+}
+
+/// devices.list shows what was written: the config's rules as they stand there, those of every container behind.
+#[test]
+fn lines_for_v1_keep_the_order_and_the_letters_of_the_rules() {
+    let wish = |kind: &str, numbers: (i64, i64), access: &str| DeviceRule {
+        allow: true,
+        kind: kind.into(),
+        major: Some(numbers.0),
+        minor: Some(numbers.1),
+        access: access.into(),
+    };
+    let rules = [wish("c", (10, 229), "rwm"), wish("b", (8, 20), "rw"), wish("b", (10, 200), "r")];
+    let writes = Exceptions::follow(&resolve(&rules).unwrap()).unwrap().writes();
+    let lines: Vec<&str> = writes[1..4].iter().map(|(_, line)| line.as_str()).collect();
+    assert_eq!(lines, ["c 10:229 mrw", "b 8:20 rw", "b 10:200 r"]);
+}
