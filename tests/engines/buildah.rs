@@ -4,6 +4,7 @@ use wharf_tests::{Said, runtime_path};
 
 use crate::image;
 use crate::machine::Machine;
+use crate::podman::say;
 
 /// Two stages: one makes a program of sources with a cache and a secret, the other runs it as a user.
 const DOCKERFILE: &str = r#"
@@ -89,9 +90,10 @@ fn buildah_builds_a_dockerfile_and_podman_runs_it() {
     assert!(again.code == 0 && again.out.contains("Using cache"), "{again:?}");
 
     let podman = |words: &[&str]| builder.run("podman", &[&with[..2], words].concat());
-    let run = podman(&["run", "--rm", "--network", "none", "web:1"]);
+    let log = builder.machine.path("said.log");
+    let run = say(podman, &log, &["--network", "none", "web:1"]);
     assert_eq!(run.out, "hello world from wharf as web in /home/web\nmine\n", "{run:?}");
-    let other = podman(&["run", "--rm", "--network", "none", "--env", "GREETING=bye", "web:1", "moon"]);
+    let other = say(podman, &log, &["--network", "none", "--env", "GREETING=bye", "web:1", "moon"]);
     assert!(other.out.starts_with("bye moon from wharf"), "{other:?}");
 
     let container = builder.run("buildah", &["from", "web:1"]).ok().trim().to_owned();

@@ -1,5 +1,7 @@
 //! podman with conmon, for root.
 
+use std::path::Path;
+
 use wharf_tests::{Said, is_ours, runtime_path, wait_up_to};
 
 use crate::image::{self, IMAGE};
@@ -25,6 +27,24 @@ log_driver = "k8s-file"
 /// What podman calls the runtime under test.
 fn name() -> String {
     runtime_path().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// What a container says that `podman` runs with these options, image and program. It is read from `log`, not from
+/// what podman hands on: conmon sees the program's output and the client's connection in any order, and what comes
+/// while there is no client goes into the log alone.
+pub fn say(podman: impl Fn(&[&str]) -> Said, log: &Path, words: &[&str]) -> Said {
+    let path = format!("path={}", log.display());
+    let run = podman(&[&["run", "--rm", "--log-driver", "k8s-file", "--log-opt", &path], words].concat());
+    let lines = std::fs::read_to_string(log).unwrap_or_default();
+    std::fs::remove_file(log).ok();
+    // Each line has a time, a stream's name and F, or P where the line does not end with it.
+    let parts =
+        lines.split('\n').filter_map(|line| line.splitn(4, ' ').skip(1).collect::<Vec<_>>().try_into().ok());
+    let text = |stream: &str| -> String {
+        let of = parts.clone().filter(|part: &[&str; 3]| part[0] == stream);
+        of.map(|[_, end, text]| if end == "F" { format!("{text}\n") } else { text.to_owned() }).collect()
+    };
+    Said { out: text("stdout"), ..run }
 }
 
 /// A machine on which podman has the image.
@@ -74,6 +94,12 @@ impl Podman {
         self.words(&line.split(' ').chain(["sh", "-c", script]).collect::<Vec<_>>())
     }
 
+    /// What a container says with the options of `line`, running a shell script.
+    fn say(&self, line: &str, script: &str) -> Said {
+        let words = line.split_whitespace().chain([IMAGE, "sh", "-c", script]);
+        say(|words| self.words(words), &self.machine.path("said.log"), &words.collect::<Vec<_>>())
+    }
+
     fn status(&self, name: &str) -> String {
         self.run(&format!("inspect --format {{{{.State.Status}}}} {name}")).ok().trim().to_owned()
     }
@@ -87,7 +113,7 @@ impl Podman {
 #[test]
 fn podman_drives_a_container() {
     let podman = Podman::start();
-    let run = podman.shell(&format!("run --rm {IMAGE}"), "echo hi; exit 3");
+    let run = podman.say("", "echo hi; exit 3");
     assert_eq!((run.code, run.out.as_str()), (3, "hi\n"), "{run:?}");
     let health = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "disable"];
     let script = "trap 'exit 9' USR1; echo logged; while :; do sleep 1; done";
@@ -144,7 +170,7 @@ fn podman_feeds_a_container_and_does_without_groups() {
     podman.run("rm --force --time 0 up").ok();
     if is_ours() {
         let script = "cat /proc/self/cgroup; exit 3";
-        let run = podman.shell(&format!("run --rm --cgroups disabled {IMAGE}"), script);
+        let run = podman.say("--cgroups disabled", script);
         assert!(run.code == 3 && !run.out.contains("libpod"), "{run:?}");
     }
     podman.stop();
@@ -154,8 +180,7 @@ fn podman_feeds_a_container_and_does_without_groups() {
 fn podman_options_reach_the_container() {
     let podman = Podman::start();
     let shell = |options: &str, script: &str| {
-        let words = ["run", "--rm"].into_iter().chain(options.split_whitespace());
-        let said = podman.words(&words.chain([IMAGE, "sh", "-c", script]).collect::<Vec<_>>());
+        let said = podman.say(options, script);
         assert!(said.code == 0, "{options}: {said:?}");
         said.out
     };
@@ -209,13 +234,13 @@ fn podman_shares_namespaces_in_a_pod() {
         ])
         .ok();
     podman.run(&format!("run --detach --pod p --name member {IMAGE} sleep 1000")).ok();
-    let view = podman.shell(&format!("run --rm --pod p {IMAGE}"), "ps; hostname").ok();
+    let view = podman.say("--pod p", "ps; hostname").ok();
     for part in ["sleep 100000", "sleep 1000", "\np\n"] {
         assert!(view.contains(part), "no {part:?} in {view}");
     }
     let of = |name: &str| podman.run(&format!("exec {name} readlink /proc/self/ns/net")).out;
     let member = of("member");
-    let guest = podman.run(&format!("run --rm --pod p {IMAGE} readlink /proc/self/ns/net")).ok();
+    let guest = podman.say("--pod p", "readlink /proc/self/ns/net").ok();
     assert_eq!(member, guest);
     assert!(podman.run("pod stats --no-stream p").ok().contains("member"));
     podman.run("pod pause p").ok();

@@ -6,6 +6,7 @@ use wharf_tests::{Said, runtime_path, wait_up_to};
 
 use crate::image::{self, IMAGE};
 use crate::machine::{Machine, PATIENCE};
+use crate::podman;
 
 /// The user's ID, and the first of those subordinate to it.
 const USER: u32 = 4242;
@@ -54,6 +55,13 @@ impl Walker {
         self.machine.run("setpriv", &[&become_user, &environment[..], &podman, words].concat())
     }
 
+    /// What a container says with the options of `line`, running a shell script.
+    fn say(&self, line: &str, script: &str) -> Said {
+        let words = line.split_whitespace().chain([IMAGE, "sh", "-c", script]);
+        let log = self.machine.path("home/said.log");
+        podman::say(|words| self.podman(words), &log, &words.collect::<Vec<_>>())
+    }
+
     /// `podman` with the words of `line`, then a shell script.
     fn shell(&self, line: &str, script: &str) -> Said {
         self.podman(&line.split(' ').chain(["sh", "-c", script]).collect::<Vec<_>>())
@@ -64,14 +72,13 @@ impl Walker {
 fn podman_runs_for_an_ordinary_user() {
     let walker = Walker::start();
     let line = |line: &str| walker.podman(&line.split(' ').collect::<Vec<_>>());
-    let run =
-        walker.shell(&format!("run --rm --network none {IMAGE}"), "cat /proc/self/uid_map; id -u; exit 3");
+    let run = walker.say("--network none", "cat /proc/self/uid_map; id -u; exit 3");
     let words: Vec<_> = run.out.split_whitespace().collect();
     let (user, first) = (USER.to_string(), FIRST.to_string());
     assert_eq!((run.code, words), (3, vec!["0", &user, "1", "1", &first, "65536", "0"]), "{}", run.err);
-    let kept = walker.shell(&format!("run --rm --network none --userns keep-id {IMAGE}"), "id -u");
+    let kept = walker.say("--network none --userns keep-id", "id -u");
     assert_eq!(kept.out, format!("{USER}\n"), "{kept:?}");
-    let host = walker.shell(&format!("run --rm --network host --pid host {IMAGE}"), "ip link; ps");
+    let host = walker.say("--network host --pid host", "ip link; ps");
     assert!(host.out.contains("LOOPBACK") && host.out.contains("docker-init"), "{host:?}");
 
     line(&format!("run --detach --name box --network none {IMAGE} sleep 1000")).ok();
