@@ -298,6 +298,11 @@ pub fn has_cgroup_v1() -> bool {
         .any(|line| line.contains(" cgroup rw") && line.contains("memory"))
 }
 
+/// How many times as long as usual a test is to wait.
+pub fn patience() -> u32 {
+    std::env::var("WHARF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// Asks until the answer is yes, for states that nothing announces.
 #[track_caller]
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
@@ -307,9 +312,7 @@ pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
 /// The same with a limit of one's own.
 #[track_caller]
 pub fn wait_up_to(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let patience =
-        std::env::var("WHARF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    let deadline = Instant::now() + limit * patience;
+    let deadline = Instant::now() + limit * patience();
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::yield_now();
