@@ -1,6 +1,8 @@
 //! House rules that a program can check: who may use whom, how long a file may be, how it opens.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+mod dependencies;
+
 use std::path::{Path, PathBuf};
 
 /// For each layer of the runtime, the layers above it, which it must not know.

@@ -226,11 +226,7 @@ impl From<nix::errno::Errno> for Error {
 const MAX_ENCODED: usize = 16 * 1024;
 
 fn truncate(text: &mut String, longest: usize) {
-    let mut end = text.len().min(longest);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(text.floor_char_boundary(longest));
 }
 
 /// The lower-case text of an error number, as engines match it (`permission denied`, `no such file or

@@ -10,11 +10,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::spec::Hook;
 use crate::spec::state::State;
@@ -105,8 +107,8 @@ fn run_one(setting: Setting<'_>, hook: &Hook, state: &State) -> Result<()> {
 }
 
 fn split_entry(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
-    let at = entry.iter().position(|byte| *byte == b'=')?;
-    Some((OsStr::from_bytes(&entry[..at]), OsStr::from_bytes(&entry[at + 1..])))
+    let mut parts = entry.splitn(2, |byte| *byte == b'=');
+    Some((OsStr::from_bytes(parts.next()?), OsStr::from_bytes(parts.next()?)))
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -120,12 +122,12 @@ fn describe(status: ExitStatus) -> String {
 fn wait_at_most(child: &mut std::process::Child, seconds: i64) -> Result<Option<ExitStatus>> {
     let pid = Pid::from_child(child);
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds.unsigned_abs());
+    let deadline = Deadline::after(Duration::from_secs(seconds.unsigned_abs()));
     loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let timeout = Timespec::try_from(left).map_err(|_| Error::invalid("timeout is out of range"))?;
+        let timeout = deadline.left().map(Timespec::try_from).transpose();
+        let timeout = timeout.map_err(|_| Error::invalid("timeout is out of range"))?;
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&timeout)) {
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(0) => break,
             Ok(_) => return Ok(Some(child.wait()?)),
             Err(rustix::io::Errno::INTR) => {}

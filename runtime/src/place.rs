@@ -25,8 +25,8 @@ impl Place {
     pub fn parse(text: &str) -> Place {
         let (mut steps, mut rest) = (Vec::new(), text);
         while !rest.is_empty() {
-            let (step, after) = if rest.starts_with("[\"") {
-                let (key, after) = quoted(&rest[1..]);
+            let (step, after) = if let Some(inside) = rest.strip_prefix('[').filter(|r| r.starts_with('"')) {
+                let (key, after) = quoted(inside);
                 (Step::Key(key), after.strip_prefix(']').unwrap_or(after))
             } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
             {
@@ -91,7 +91,7 @@ impl fmt::Display for Place {
 fn quoted(text: &str) -> (String, &str) {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
     if let Some(Ok(key)) = values.next() {
-        return (key, &text[values.byte_offset()..]);
+        return (key, text.get(values.byte_offset()..).unwrap_or_default());
     }
     let inner = text.trim_start_matches('"');
     inner.split_once("\"]").map_or((inner.to_owned(), ""), |(key, after)| (key.to_owned(), after))

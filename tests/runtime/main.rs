@@ -9,6 +9,7 @@ mod checkpoint;
 mod errors;
 mod events;
 mod exec;
+mod extremes;
 mod features;
 mod filesystem;
 mod golden;

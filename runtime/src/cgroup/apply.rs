@@ -82,7 +82,10 @@ impl Cgroup {
         });
         let message = match (has_controller, &self.driver) {
             _ if dir.is_some_and(|dir| !dir.path.is_dir()) => "the container's cgroup is gone".to_owned(),
-            (true, _) => format!("the kernel has no {}", write.candidates[0].0),
+            (true, _) => {
+                let file = write.candidates.first().map(|(file, _)| file.as_str()).unwrap_or_default();
+                format!("the kernel has no {file}")
+            }
             (false, Driver::Disabled) => "can't be set with cgroups disabled".to_owned(),
             (false, _) if self.tolerant => {
                 // Engines know it from runc.
@@ -122,9 +125,9 @@ impl Cgroup {
             (Mode::V2, true) => (self.unified(), &["memory.current", "memory.swap.current"]),
         };
         let Some(dir) = dir else { return Ok(0) };
-        files.iter().try_fold(0, |sum, file| {
+        files.iter().try_fold(0u64, |sum, file| {
             let text = read_file(&dir.path.join(file))?.unwrap_or_default();
-            Ok(sum + text.parse().unwrap_or(0))
+            Ok(sum.saturating_add(text.parse().unwrap_or(0)))
         })
     }
 

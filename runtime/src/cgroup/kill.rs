@@ -5,12 +5,13 @@
 //! signalled and thawed. `cgroup.kill` (Linux 5.14) does all that in the kernel.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags};
 
 use super::files::{tree, write_file};
 use super::{Cgroup, Dir, pids_below, v1, v2};
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long new processes may keep appearing while all are being killed.
@@ -28,7 +29,7 @@ impl Cgroup {
         if let Some(path) = &unified {
             gone_is_fine(write_file(path, "1"))?;
         }
-        let deadline = Instant::now() + KILL_DEADLINE;
+        let deadline = Deadline::after(KILL_DEADLINE);
         let mut killed = BTreeSet::new();
         loop {
             let frozen =
@@ -40,7 +41,7 @@ impl Cgroup {
             if fresh.is_empty() || (frozen && self.pids()?.is_empty()) {
                 return Ok(());
             }
-            if Instant::now() > deadline {
+            if deadline.is_over() {
                 return Err(Error::new(Kind::System, "kill: new processes keep appearing"));
             }
             killed.extend(fresh);

@@ -6,10 +6,11 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::files::tree;
 use super::{Cgroup, Dir, Driver, Mode, v1, v2};
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 
 /// The longest that killed tasks may take to leave their cgroup before `remove` gives up.
@@ -72,7 +73,7 @@ impl Cgroup {
                 Ok(false) => return Ok(false),
                 Err(error) if self.bears(dir, &error) => {
                     log::debug!("go on without cgroup {}: {error}", dir.path.display());
-                    remove_made(dir, Instant::now())?;
+                    remove_made(dir, Deadline::after(Duration::ZERO))?;
                     unusable.push(index);
                 }
                 Err(error) => {
@@ -96,7 +97,7 @@ impl Cgroup {
         if let Driver::Systemd(unit) = &self.driver {
             unit.stop()?;
         }
-        let deadline = Instant::now() + LEAVE_DEADLINE;
+        let deadline = Deadline::after(LEAVE_DEADLINE);
         self.dirs.iter().try_for_each(|dir| remove_made(dir, deadline))
     }
 }
@@ -141,7 +142,7 @@ fn make(dir: &Dir, mode: Mode) -> Result<bool> {
     Ok(true)
 }
 
-fn remove_made(dir: &Dir, deadline: Instant) -> Result<()> {
+fn remove_made(dir: &Dir, deadline: Deadline) -> Result<()> {
     let is_ours = |path: &PathBuf| !dir.found.contains(path);
     for path in tree(&dir.path)?.iter().rev().filter(|path| is_ours(path)) {
         // Not noted and not found: made by somebody else in the instant between. Leave it.
@@ -163,14 +164,14 @@ fn remove_made(dir: &Dir, deadline: Instant) -> Result<()> {
 
 /// rmdir(2) of a cgroup is EBUSY until its last task has been reaped by the kernel, which nothing announces
 /// on v1: so it is asked again, at growing intervals.
-fn remove_one(path: &Path, deadline: Instant) -> Result<()> {
+fn remove_one(path: &Path, deadline: Deadline) -> Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
         match std::fs::remove_dir(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && !deadline.is_over() => {
                 std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(20));
+                pause = pause.saturating_mul(2).min(Duration::from_millis(20));
             }
             other => return Ok(other?),
         }

@@ -1,11 +1,12 @@
 //! What is peculiar to cgroup v1: cpusets that start empty, device lists, the freezer (kernel
 //! Documentation/admin-guide/cgroup-v1).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Dir;
 use super::files::{read_file, write_file};
 use super::make::levels;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Exceptions, Rule};
 
@@ -48,7 +49,7 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
             _ => Err(Error::new(Kind::WrongStatus, "a cgroup above is frozen")),
         };
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Deadline::after(Duration::from_secs(10));
     for attempt in 1.. {
         write_file(&path, "FROZEN")?;
         let now = read()?;
@@ -58,7 +59,7 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
         if attempt % 50 == 0 {
             write_file(&path, "THAWED")?;
         }
-        if Instant::now() > deadline {
+        if deadline.is_over() {
             write_file(&path, "THAWED")?;
             return Err(Error::new(Kind::System, format!("freezer stays {}", now.trim())));
         }

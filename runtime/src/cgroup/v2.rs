@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Dir;
 use super::files::{read_file, write_file};
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Rule, program};
 
@@ -38,9 +39,9 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
         return Ok(());
     }
     write_file(&path, if frozen { "1" } else { "0" })?;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Deadline::after(Duration::from_secs(10));
     while is_frozen(dir)? != frozen {
-        if Instant::now() > deadline {
+        if deadline.is_over() {
             write_file(&path, "0")?;
             return Err(Error::new(Kind::System, "cgroup does not freeze"));
         }

@@ -43,7 +43,7 @@ pub struct Both {
 #[derive(Debug, Parser)]
 pub struct Checkpoint {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "the help says it")]
     pub both: Both,
     /// Folder of a pre-dump's images, relative to this one's
     #[arg(long)]
@@ -74,7 +74,7 @@ pub struct Checkpoint {
 #[derive(Debug, Parser)]
 pub struct Restore {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "the help says it")]
     pub both: Both,
     /// Path of the bundle
     #[arg(short, long, default_value = ".")]

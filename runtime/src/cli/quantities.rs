@@ -23,11 +23,12 @@ pub fn size(text: &str) -> Result<i64, String> {
     };
     // Without a fraction it is exact.
     let bytes = match number.parse::<i64>() {
-        Ok(whole) => whole.checked_mul(1 << (10 * power)),
+        Ok(whole) => whole.checked_mul(1024i64.pow(power)),
+        #[expect(clippy::cast_possible_truncation, reason = "a fraction of a byte is meant to go")]
         Err(_) => number
             .parse::<f64>()
             .ok()
-            .map(|n| n * 1024f64.powi(power))
+            .map(|n| n * 1024i64.pow(power) as f64)
             .filter(|n| *n < 9e18)
             .map(|n| n as i64),
     };
@@ -41,7 +42,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() || text.is_empty() {
         let (number, after) = split_number(rest).ok_or_else(wrong)?;
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let seconds = match &after[..end] {
+        let (unit, after) = after.split_at(end);
+        let seconds = match unit {
             "ns" => 1e-9,
             "us" | "µs" | "μs" => 1e-6,
             "ms" => 1e-3,
@@ -53,7 +55,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         total += number.parse::<f64>().map_err(|_| wrong())? * seconds;
-        rest = &after[end..];
+        rest = after;
     }
     match Duration::try_from_secs_f64(total) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

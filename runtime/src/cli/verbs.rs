@@ -37,7 +37,7 @@ pub struct Making {
 #[derive(Debug, Parser)]
 pub struct Create {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "the help says it")]
     pub making: Making,
     /// ID of the container, or (with a slash) its bundle, whose folder's name is then the ID
     pub id: String,
@@ -47,7 +47,7 @@ pub struct Create {
 #[derive(Debug, Parser)]
 pub struct Run {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "the help says it")]
     pub making: Making,
     /// Do not wait
     #[arg(short, long)]
@@ -158,7 +158,7 @@ pub struct Update {
     #[arg(short, long, value_name = "FILE")]
     pub resources: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "the help says it")]
     pub limits: Limits,
     /// Line for L3 caches in the schemata of the container's class in resctrl
     #[arg(long)]

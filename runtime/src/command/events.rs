@@ -4,7 +4,7 @@
 //! lack of memory wake the loop by themselves.
 
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::cli::Globals;
 use crate::cli::verbs::Events;
 use crate::container::record::Record;
 use crate::container::status;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::rdt;
 use crate::spec::state::Status;
@@ -74,17 +75,17 @@ fn follow(record: &Record, interval: Duration) -> Result<()> {
     let Some(init) = record.init else { return Ok(()) };
     let Ok(pidfd) = init.open() else { return Ok(()) };
     let mut watch = record.cgroup.watch_oom()?;
-    let mut next = Instant::now() + interval;
+    let mut next = Deadline::after(interval);
     loop {
         let mut fds = vec![PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
         fds.extend(watch.as_ref().map(|watch| PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)));
-        let left = Timespec::try_from(next.saturating_duration_since(Instant::now()))
-            .map_err(|_| Error::invalid("--interval: is too long"))?;
-        match rustix::event::poll(&mut fds, Some(&left)) {
+        let left = next.left().map(Timespec::try_from).transpose();
+        let left = left.map_err(|_| Error::invalid("--interval: is too long"))?;
+        match rustix::event::poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).context("wait for events"),
         }
-        let ended = !fds[0].revents().is_empty();
+        let ended = fds.first().is_some_and(|fd| !fd.revents().is_empty());
         if let Some(watch) = &mut watch
             && watch.take()?
         {
@@ -93,9 +94,9 @@ fn follow(record: &Record, interval: Duration) -> Result<()> {
         if ended {
             return Ok(());
         }
-        if Instant::now() >= next {
+        if next.is_over() {
+            next = Deadline::after(interval);
             print_statistics(record)?;
-            next = (next + interval).max(Instant::now());
         }
     }
 }

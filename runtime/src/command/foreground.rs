@@ -104,7 +104,7 @@ pub fn wait(process: &Init, leader: Option<OwnedFd>) -> Result<i32> {
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
         while let Ok(Some(info)) = signals.read_signal() {
-            forward(process, info.ssi_signo as i32, leader.as_ref());
+            forward(process, info.ssi_signo.cast_signed(), leader.as_ref());
         }
         if ready.get(3) == Some(&true) {
             stdin_open = copy(&mut std::io::stdin(), leader.as_mut());
@@ -112,7 +112,7 @@ pub fn wait(process: &Init, leader: Option<OwnedFd>) -> Result<i32> {
         if ready.get(2) == Some(&true) && !show(&mut leader)? {
             leader = None;
         }
-        if ready[0] {
+        if ready.first() == Some(&true) {
             while show(&mut leader)? {} // what it wrote last
             return exit_code(process);
         }
@@ -134,7 +134,7 @@ fn show(leader: &mut Option<File>) -> Result<bool> {
         Ok(0) | Err(_) => Ok(false),
         Ok(length) => {
             let mut output = super::output();
-            output.write_all(&buffer[..length])?;
+            output.write_all(buffer.get(..length).unwrap_or_default())?;
             output.flush()?;
             Ok(true)
         }
@@ -144,7 +144,9 @@ fn show(leader: &mut Option<File>) -> Result<bool> {
 fn copy(from: &mut impl std::io::Read, to: Option<&mut File>) -> bool {
     let mut buffer = [0; 8192];
     match (from.read(&mut buffer), to) {
-        (Ok(length), Some(to)) if length > 0 => to.write_all(&buffer[..length]).is_ok(),
+        (Ok(length), Some(to)) if length > 0 => {
+            to.write_all(buffer.get(..length).unwrap_or_default()).is_ok()
+        }
         _ => false,
     }
 }
@@ -172,5 +174,5 @@ fn exit_code(process: &Init) -> Result<i32> {
     let status = rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED)
         .context("wait")?;
     let Some(status) = status else { return Err(Error::new(Kind::System, "no exit status")) };
-    Ok(status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)))
+    Ok(status.exit_status().unwrap_or_else(|| status.terminating_signal().unwrap_or(0).saturating_add(128)))
 }

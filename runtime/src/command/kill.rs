@@ -46,7 +46,7 @@ fn parse_signal(text: &str) -> Result<i32> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |base: i32, rest: &str| match rest {
         "" => Ok(base),
-        _ => rest.parse::<i32>().map(|n| base + n).map_err(|_| unknown()),
+        _ => rest.parse().ok().and_then(|n| base.checked_add(n)).ok_or_else(unknown),
     };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         offset(34, rest)?

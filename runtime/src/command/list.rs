@@ -60,15 +60,19 @@ fn print_table(shown: &[Shown<'_>]) -> Result<()> {
     };
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(shown.iter().map(row)).collect();
     // As Go's tabwriter with a least cell width of 12 and one space of padding, which is what runc prints.
-    let widths: Vec<usize> = (0..6)
-        .map(|column| rows.iter().map(|row| row[column].chars().count() + 1).max().unwrap_or(0).max(12))
-        .collect();
+    let mut widths = [12; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().saturating_add(1).max(*width);
+        }
+    }
     let mut output = output();
     for row in &rows {
-        for (cell, width) in row[..5].iter().zip(&widths) {
+        let (cells, [last]) = row.split_at(5) else { continue };
+        for (cell, width) in cells.iter().zip(&widths) {
             write!(output, "{cell:width$}")?;
         }
-        writeln!(output, "{}", row[5])?;
+        writeln!(output, "{last}")?;
     }
     Ok(())
 }

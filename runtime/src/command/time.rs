@@ -18,25 +18,17 @@ fn format(seconds: u64, nanoseconds: u32) -> String {
 /// The date of a day after 1970-01-01, by counting: years first, then months.
 fn civil(mut days: u64) -> (u64, u64, u64) {
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
+    let mut year = 1970u64;
+    while let Some(rest) = days.checked_sub(if leap(year) { 366 } else { 365 }) {
+        (days, year) = (rest, year.saturating_add(1));
     }
     let february = if leap(year) { 29 } else { 28 };
     let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
+    for (length, next) in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30].into_iter().zip(2..) {
+        let Some(rest) = days.checked_sub(length) else { break };
+        (days, month) = (rest, next);
     }
-    (year, month, days + 1)
+    (year, month, days.saturating_add(1))
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn resolve(globals: &Globals, bundle: &Path, spec: &Spec) -> (Vec<Error>, Vec<Er
 /// Whether an error is about a value that we put in the place of one that did not fit.
 fn follows_from(error: &Error, mended: &[Place]) -> bool {
     let Some(place) = error.place() else { return false };
-    let parent = |of: &Place| of.0.len() == place.0.len() + 1 && of.0.starts_with(&place.0);
+    let parent = |of: &Place| of.0.strip_prefix(place.0.as_slice()).is_some_and(|rest| rest.len() == 1);
     mended.iter().any(|one| place.0.starts_with(&one.0) || parent(one))
 }
 
@@ -151,15 +151,17 @@ fn probable_typo(unknown: &Unknown) -> Option<Finding> {
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) =
         (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], cost);
+    // How far the beginning of `a` that was looked at is from each longer beginning of `b`.
+    let mut row: Vec<usize> = (1..=b.len()).collect();
+    for (x, before) in a.iter().zip(0usize..) {
+        let (mut diagonal, mut left) = (before, before.saturating_add(1));
+        for (y, above) in b.iter().zip(&mut row) {
+            let other = left.min(*above).saturating_add(1);
+            left = diagonal.saturating_add(usize::from(x != y)).min(other);
+            diagonal = std::mem::replace(above, left);
         }
     }
-    row[b.len()]
+    row.last().copied().unwrap_or(a.len())
 }
 
 /// What is allowed and yet worth a word.

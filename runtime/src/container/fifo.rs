@@ -89,7 +89,7 @@ pub fn start(dir: &Path) -> Result<()> {
     fifo.write_all(b"0").context("write exec.fifo")?;
     // Init is a writer already, so from here an end of file means that it is gone or executed.
     let flags = rustix::fs::fcntl_getfl(&result)?;
-    rustix::fs::fcntl_setfl(&result, flags - OFlags::NONBLOCK)?;
+    rustix::fs::fcntl_setfl(&result, flags.difference(OFlags::NONBLOCK))?;
     let mut answer = Vec::new();
     File::from(result).read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
     if !answer.is_empty() {

@@ -83,7 +83,7 @@ impl Relay {
                 return Ok(());
             }
             let length = self.socket.recv(&mut buffer).on("read", &self.path)?;
-            if is_ready(&buffer[..length]) {
+            if is_ready(buffer.get(..length).unwrap_or_default()) {
                 return self.tell(&format!("MAINPID={pid}\nREADY=1"));
             }
         }

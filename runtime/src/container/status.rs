@@ -42,7 +42,8 @@ fn read_stat(pid: i32) -> Option<(u64, char)> {
 }
 
 fn parse_stat(text: &str) -> Option<(u64, char)> {
-    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.nth(18)?.parse().ok()?, state))
 }

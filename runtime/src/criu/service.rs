@@ -172,7 +172,9 @@ impl Service {
         }
         match length {
             0 => Err(self.explain("criu failed: it ended without an answer".to_owned())),
-            length => Ok((Response::decode(&packet[..length])?, fds.into_iter().next())),
+            length => {
+                Ok((Response::decode(packet.get(..length).unwrap_or_default())?, fds.into_iter().next()))
+            }
         }
     }
 

@@ -38,11 +38,14 @@ impl Writer {
     }
 
     fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
+        loop {
+            let [lowest, ..] = value.to_le_bytes();
             value >>= 7;
+            if value == 0 {
+                return self.0.push(lowest);
+            }
+            self.0.push(lowest | 0x80);
         }
-        self.0.push(value as u8);
     }
 }
 
@@ -59,6 +62,7 @@ impl<'a> Value<'a> {
     /// As `int32`: negative ones travel with 64 bits.
     pub fn int(self) -> i32 {
         match self {
+            #[expect(clippy::cast_possible_truncation, reason = "the upper half is the sign's")]
             Value::Number(number) => number as i32,
             Value::Bytes(_) => 0,
         }
@@ -118,7 +122,7 @@ fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8]> {
 fn take_varint(rest: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
-        let byte = take(rest, 1)?[0];
+        let byte = *take(rest, 1)?.first().ok_or_else(malformed)?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);

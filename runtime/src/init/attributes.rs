@@ -72,5 +72,6 @@ fn write_label(proc: &Proc, files: &[&str], text: &str) -> Result<()> {
             }
         }
     }
-    Err(Error::new(Kind::Unsupported, format!("`/proc/self/{}`: no such file or directory", files[0])))
+    let file = files.first().copied().unwrap_or_default();
+    Err(Error::new(Kind::Unsupported, format!("`/proc/self/{file}`: no such file or directory")))
 }

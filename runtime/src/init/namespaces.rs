@@ -61,7 +61,9 @@ pub fn become_root_inside(plan: &Plan, owner: Owner) -> Result<()> {
     set_dumpable(dumpable)?; // the change of ids may have cleared both
     die_with_parent()?;
     let later = plan.namespaces.create & !plan.namespaces.at_birth();
-    if later == 0 { Ok(()) } else { unshare(later as i32).context("create IPC namespace") }
+    #[expect(clippy::cast_possible_truncation, reason = "the flags of namespaces are in the lower half")]
+    let later = later as i32;
+    if later == 0 { Ok(()) } else { unshare(later).context("create IPC namespace") }
 }
 
 /// A session of our own, a keyring of our own, and the names that a UTS namespace holds.

@@ -36,7 +36,7 @@ impl PassedFds {
     /// An error if one of them is not open.
     pub fn check(&self) -> Result<()> {
         for fd in 3..self.end() {
-            let option = if fd < 3 + self.listen { "LISTEN_FDS" } else { "--preserve-fds" };
+            let option = if fd < self.listen.saturating_add(3) { "LISTEN_FDS" } else { "--preserve-fds" };
             is_open(fd as i32).with_context(|| format!("{option}: descriptor {fd}"))?;
         }
         Ok(())

@@ -26,7 +26,7 @@ pub fn protect(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
     }
     let mut masks = Masks { null: &sources.null, null_is_used: false, empty: None };
     for (index, path) in plan.masked_paths.iter().enumerate() {
-        if !plan.masked_paths[..index].contains(path) {
+        if !plan.masked_paths.iter().take(index).any(|earlier| earlier == path) {
             masks.hide(root, path).on("mask", path).in_field("linux.maskedPaths")?;
         }
     }

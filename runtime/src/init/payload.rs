@@ -100,8 +100,8 @@ fn home_directory(root: &OwnedFd, uid: u32) -> Option<Vec<u8>> {
     let number = uid.to_string();
     text.split(|byte| *byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        (fields.len() >= 6 && fields[2] == number.as_bytes() && !fields[5].is_empty())
-            .then(|| fields[5].to_vec())
+        let [_, _, uid, _, _, home, ..] = fields.as_slice() else { return None };
+        (*uid == number.as_bytes() && !home.is_empty()).then(|| home.to_vec())
     })
 }
 

@@ -28,6 +28,7 @@ pub fn attach(plan: &Plan) -> Result<OwnedFd> {
         mount_setattr(tree.as_fd(), true, change).context("make the root file system private")?;
         return Ok(tree);
     }
+    #[expect(clippy::cast_possible_truncation, reason = "the flags of propagation are in the lower half")]
     let inherited = MountPropagationFlags::from_bits_retain(plan.root_propagation.inherited as u32);
     rustix::mount::mount_change("/", inherited | MountPropagationFlags::REC)
         .context("set propagation of /")?;

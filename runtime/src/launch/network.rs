@@ -67,7 +67,9 @@ fn move_one(device: &NetDevice, host: &Netlink, inside: &Netlink, namespace: &Fi
     let new = after.into_iter().find(|index| !before.contains(index));
     let index = new.ok_or_else(|| Error::new(Kind::System, "the device did not arrive"))?;
     for mut address in addresses {
-        address[4..8].copy_from_slice(&index.to_ne_bytes());
+        if let Some(place) = address.get_mut(4..8) {
+            place.copy_from_slice(&index.to_ne_bytes());
+        }
         inside.ask(NEWADDR, REQUEST_ACK | CREATE, &address).context("restore its address")?;
     }
     inside.ask(NEWLINK, REQUEST_ACK, &link(index, IFF_UP)).context("set it up")?;
@@ -107,7 +109,7 @@ impl Netlink {
 
     /// Sends a request and returns the answers' types and bodies; an error that the kernel answers is one.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<(u16, Vec<u8>)>> {
-        let length = (16 + body.len()) as u32;
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).saturating_add(16);
         let header = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8]].concat();
         send(self.0.as_raw_fd(), &[&header, body].concat(), MsgFlags::empty())
             .context("send to the kernel")?;
@@ -115,14 +117,14 @@ impl Netlink {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).context("read netlink")?;
-            let mut rest = &buffer[..length];
+            let mut rest = buffer.get(..length).unwrap_or_default();
             while let Some((kind, body, after)) = next_message(rest) {
                 rest = after;
                 match kind {
                     NLMSG_DONE => return Ok(answers),
                     NLMSG_ERROR => {
                         let code = body.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-                        let error = std::io::Error::from_raw_os_error(-code);
+                        let error = std::io::Error::from_raw_os_error(code.saturating_neg());
                         return if code == 0 { Ok(answers) } else { Err(error.into()) };
                     }
                     kind => answers.push((kind, body.to_vec())),
@@ -152,15 +154,18 @@ impl Netlink {
         let answers = self.ask(GETADDR, REQUEST_DUMP, &[0; 8]).context("list addresses")?;
         let mut result = Vec::new();
         for (_, body) in answers {
-            if body.len() < 8 || number(&body, 4) != Some(index) || body[3] != SCOPE_UNIVERSE {
+            let Some((head @ [_, _, flags, scope, ..], rest)) = body.split_first_chunk::<8>() else {
+                continue;
+            };
+            if number(head, 4) != Some(index) || *scope != SCOPE_UNIVERSE {
                 continue;
             }
-            let attributes = attributes(&body[8..]);
+            let attributes = attributes(rest);
             let long = attributes.iter().find(|(kind, _)| *kind == IFA_FLAGS).and_then(|(_, v)| number(v, 0));
-            if long.unwrap_or(u32::from(body[2])) & IFA_F_PERMANENT == 0 {
+            if long.unwrap_or(u32::from(*flags)) & IFA_F_PERMANENT == 0 {
                 continue;
             }
-            let mut request = body[..8].to_vec();
+            let mut request = head.to_vec();
             for (kind, value) in attributes.iter().filter(|(kind, _)| KEPT.contains(kind)) {
                 request.extend(attribute(*kind, value));
             }
@@ -177,7 +182,7 @@ fn link(index: u32, set: u32) -> Vec<u8> {
 
 /// `struct rtattr`, padded.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = (4 + value.len()) as u16;
+    let length = u16::try_from(value.len()).unwrap_or(u16::MAX).saturating_add(4);
     let mut result = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
     result.resize(result.len().next_multiple_of(4), 0);
     result

@@ -196,7 +196,7 @@ fn check_numbers(spec: &Spec, linux: &Linux, findings: &mut Findings) {
 fn first_beyond(wish: &Mask, present: &Mask) -> Option<usize> {
     wish.0.iter().enumerate().find_map(|(at, word)| {
         let beyond = word & !present.0.get(at).copied().unwrap_or(0);
-        (beyond != 0).then(|| at * 64 + beyond.trailing_zeros() as usize)
+        (beyond != 0).then(|| at.saturating_mul(64).saturating_add(beyond.trailing_zeros() as usize))
     })
 }
 

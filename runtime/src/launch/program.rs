@@ -96,7 +96,7 @@ impl Root<'_> {
         let steps = |path: &Path| -> Vec<Vec<u8>> {
             path.components().rev().map(|part| part.as_os_str().as_bytes().to_owned()).collect()
         };
-        let (mut place, mut rest, mut links) = (PathBuf::from("/"), steps(path), 0);
+        let (mut place, mut rest, mut links) = (PathBuf::from("/"), steps(path), 0..MOST_LINKS);
         while let Some(step) = rest.pop() {
             let step = Path::new(OsStr::from_bytes(&step));
             match step.components().next() {
@@ -113,8 +113,7 @@ impl Root<'_> {
                         place = next;
                         continue;
                     }
-                    links += 1;
-                    if links > MOST_LINKS {
+                    if links.next().is_none() {
                         return Err(Errno::LOOP);
                     }
                     let target = rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes();

@@ -29,5 +29,5 @@ pub fn send(socket: &OwnedFd, fd: impl AsFd, payload: &[u8]) -> Result<()> {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(payload)], &rights, MsgFlags::MSG_NOSIGNAL, None)
             .context("send a descriptor")?;
     let mut rest = UnixStream::from(socket.try_clone()?);
-    Ok(rest.write_all(&payload[sent..])?)
+    Ok(rest.write_all(payload.get(sent..).unwrap_or_default())?)
 }

@@ -112,7 +112,13 @@ fn tell(story: impl FnOnce(Sync) -> Result<Infallible>, theirs: Sync) -> ! {
     let code = match theirs.duplicate() {
         Ok(home) => match story(theirs) {
             Ok(never) => match never {},
-            Err(error) => i32::from(home.send(&Message::Failed(error)).is_err()) + 1,
+            Err(error) => {
+                if home.send(&Message::Failed(error)).is_ok() {
+                    1
+                } else {
+                    2
+                }
+            }
         },
         Err(_) => 1,
     };
@@ -140,7 +146,13 @@ fn intermediate(
     let code = match enter() {
         Ok(Cloned::Child) => tell(story, theirs),
         Ok(Cloned::Parent(pid, _)) => i32::from(theirs.send(&Message::Spawned(pid)).is_err()),
-        Err(error) => i32::from(theirs.send(&Message::Failed(error)).is_err()) + 1,
+        Err(error) => {
+            if theirs.send(&Message::Failed(error)).is_ok() {
+                1
+            } else {
+                2
+            }
+        }
     };
     exit_now(code)
 }

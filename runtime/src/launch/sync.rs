@@ -98,7 +98,7 @@ impl Sync {
         loop {
             match rustix::io::read(&self.0, packet.as_mut_slice()) {
                 Ok(0) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-                Ok(length) => return decode(&packet[..length]).map(Some),
+                Ok(length) => return decode(packet.get(..length).unwrap_or_default()).map(Some),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno).context("listen to the other process"),
             }
@@ -145,11 +145,14 @@ fn decode(packet: &[u8]) -> Result<Message> {
         b'R' => Message::Ready,
         b'L' => Message::Release,
         b'N' => Message::Listener(number(rest)?),
-        b'I' if rest.len() == 9 => Message::MapIds {
-            tree: number(&rest[..4])?,
-            namespace: number(&rest[4..8])?,
-            recursive: rest[8] != 0,
-        },
+        b'I' => {
+            let &[a, b, c, d, e, f, g, h, recursive] = rest else { return Err(unknown()) };
+            Message::MapIds {
+                tree: i32::from_ne_bytes([a, b, c, d]),
+                namespace: i32::from_ne_bytes([e, f, g, h]),
+                recursive: recursive != 0,
+            }
+        }
         b'J' => Message::IdsMapped,
         b'T' => Message::ListenerTaken,
         b'F' => Message::Failed(Error::decode(rest)),

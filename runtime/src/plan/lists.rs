@@ -39,10 +39,10 @@ pub fn parse(field: &str, text: &str) -> Result<Mask> {
         }
         for n in first..=last {
             let word = (n / 64) as usize;
-            if mask.0.len() <= word {
-                mask.0.resize(word + 1, 0);
+            mask.0.resize(mask.0.len().max(word.saturating_add(1)), 0);
+            if let Some(word) = mask.0.get_mut(word) {
+                *word |= 1 << (n % 64);
             }
-            mask.0[word] |= 1 << (n % 64);
         }
     }
     Ok(mask)

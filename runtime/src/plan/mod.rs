@@ -155,8 +155,8 @@ impl Plan {
             let groups = process.groups.as_deref().unwrap_or_default();
             findings.keep(self.namespaces.check_user(process.user, groups));
         }
-        let paths = self.masked_paths.len() + self.readonly_paths.len();
-        if paths > 0 && !self.namespaces.has(libc::CLONE_NEWNS) {
+        let paths = !self.masked_paths.is_empty() || !self.readonly_paths.is_empty();
+        if paths && !self.namespaces.has(libc::CLONE_NEWNS) {
             // They would be hidden from the host.
             let message = "needs a mount namespace of the container's own";
             findings.push(Error::at("linux.maskedPaths", message));

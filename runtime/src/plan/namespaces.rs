@@ -179,10 +179,10 @@ pub fn check_ranges(field: &str, ranges: &[IdMapping], findings: &mut Findings) 
             findings.push(Error::at(format!("{place}.size"), "reaches beyond the last id"));
         }
         let meets = |a: u32, b: u32, other: &IdMapping| {
-            u64::from(a) < u64::from(b) + u64::from(other.size)
-                && u64::from(b) < u64::from(a) + u64::from(range.size)
+            let end = |first: u32, of: &IdMapping| u64::from(first).saturating_add(of.size.into());
+            u64::from(a) < end(b, other) && u64::from(b) < end(a, range)
         };
-        let earlier = ranges[..index].iter().position(|other| {
+        let earlier = ranges.iter().take(index).position(|other| {
             meets(range.container_id, other.container_id, other) || meets(range.host_id, other.host_id, other)
         });
         if let Some(other) = earlier {

@@ -76,13 +76,10 @@ pub fn section(place: &Place) -> &'static str {
         .collect();
     let depth = |beginning: &str| beginning.split('.').filter(|key| !key.is_empty()).count();
     let fits = |beginning: &str| {
-        beginning
-            .split('.')
-            .filter(|key| !key.is_empty())
-            .eq(keys[..depth(beginning).min(keys.len())].iter().copied())
+        beginning.split('.').filter(|key| !key.is_empty()).eq(keys.iter().take(depth(beginning)).copied())
     };
     let best = SECTIONS.iter().filter(|(beginning, _)| fits(beginning)).max_by_key(|(b, _)| depth(b));
-    best.map_or(SECTIONS[0].1, |(_, section)| section)
+    best.map_or("", |(_, section)| section)
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 //!
 //! `RawFd` never leaves this module; what comes in is borrowed, what goes out is owned.
 #![allow(unsafe_code, reason = "this module exists so that no other one needs it")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the kernel's own numbers: descriptors, PIDs, sizes of structs"
+)]
 
 pub mod affinity;
 pub mod bpf;

@@ -51,19 +51,15 @@ fn unescape(field: &[u8]) -> PathBuf {
     let mut result = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let digits = tail.first_chunk::<3>().filter(|digits| {
-            first == b'\\' && digits[0] <= b'3' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit))
+        let digits = tail
+            .split_at_checked(3)
+            .filter(|(digits, _)| first == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
+        let escaped = digits.and_then(|(digits, after)| {
+            Some((u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?, after))
         });
-        match digits {
-            Some([a, b, c]) => {
-                result.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = &tail[3..];
-            }
-            None => {
-                result.push(first);
-                rest = tail;
-            }
-        }
+        let (byte, after) = escaped.unwrap_or((first, tail));
+        result.push(byte);
+        rest = after;
     }
     OsString::from_vec(result).into()
 }

@@ -57,7 +57,7 @@ fn mkdir_all(root: BorrowedFd<'_>, path: &Path, links: u32) -> rustix::io::Resul
         Err(Errno::EXIST) if links > 0 => {
             // There is something there and yet it does not resolve: a link to a directory still to be made.
             if let Some(target) = link_target(&parent, &parent_path, name)? {
-                return mkdir_all(root, &target, links - 1);
+                return mkdir_all(root, &target, links.saturating_sub(1));
             }
         }
         Err(errno) => return Err(errno),

@@ -171,7 +171,7 @@ pub fn close_inherited_from(first: u32) -> std::io::Result<()> {
 pub fn exit_on(signals: &[i32]) -> Result<()> {
     extern "C" fn end(signal: i32) {
         // SAFETY: _exit is async-signal-safe (signal-safety(7)) and does not return.
-        unsafe { libc::_exit(128 + signal) }
+        unsafe { libc::_exit(signal.saturating_add(128)) }
     }
     for signal in signals {
         // SAFETY: the handler calls nothing but _exit, so it can interrupt anything.

@@ -47,7 +47,7 @@ pub fn ioprio_set(priority: i32) -> Result<()> {
 
 /// sched_setaffinity(2) with a mask of any length.
 pub fn sched_setaffinity(pid: i32, mask: &Mask) -> Result<()> {
-    let bytes = mask.0.len() * size_of::<u64>();
+    let bytes = size_of_val(mask.0.as_slice());
     // SAFETY: the mask lives across the call and is as long as is said.
     let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, bytes, mask.0.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
@@ -59,7 +59,7 @@ pub fn set_mempolicy(policy: &MemoryPolicy) -> Result<()> {
     let (pointer, bits) = match nodes.is_empty() {
         true => (std::ptr::null(), 0),
         // The kernel takes one bit less than it is told (set_mempolicy(2), "BUGS").
-        false => (nodes.as_ptr(), nodes.len() * 64 + 1),
+        false => (nodes.as_ptr(), nodes.len().saturating_mul(64).saturating_add(1)),
     };
     // SAFETY: the mask lives across the call; of the bit that is announced too many the kernel reads none.
     let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy.mode, pointer, bits) };

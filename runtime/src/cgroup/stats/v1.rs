@@ -31,7 +31,7 @@ pub(super) fn read(cgroup: &Cgroup) -> Result<Stats> {
 
 fn cpu_usage(dir: &Path) -> Result<CpuUsage> {
     let ticks = table(dir, "cpuacct.stat")?;
-    let time = |name: &str| ticks.get(name).copied().unwrap_or(0) * TICK;
+    let time = |name: &str| ticks.get(name).copied().unwrap_or(0).saturating_mul(TICK);
     let percpu = read_file(&dir.join("cpuacct.usage_percpu"))?.unwrap_or_default();
     let all = read_file(&dir.join("cpuacct.usage_all"))?.unwrap_or_default();
     // A head line, then lines of processor, user, system.

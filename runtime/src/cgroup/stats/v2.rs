@@ -24,7 +24,7 @@ pub(super) fn read(dir: &Path) -> Result<Stats> {
 fn cpu(dir: &Path) -> Result<Cpu> {
     let table = table(dir, "cpu.stat")?;
     let value = |name: &str| table.get(name).copied().unwrap_or(0);
-    let time = |name: &str| value(name) * 1000;
+    let time = |name: &str| value(name).saturating_mul(1000);
     Ok(Cpu {
         usage: CpuUsage {
             total: time("usage_usec"),

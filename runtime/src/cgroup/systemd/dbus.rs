@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::wire::{Reader, Value, pad, signature_of};
+use super::wire::{self, Reader, Value, pad, signature_of};
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long a connection may live: all that one verb asks of systemd happens within.
@@ -60,7 +61,7 @@ struct Message {
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
-    deadline: Instant,
+    deadline: Deadline,
     serial: u32,
     received: Vec<u8>,
     /// Path and result of jobs that ended while something else was waited for.
@@ -79,7 +80,7 @@ pub struct Address {
 impl Connection {
     /// Connects to the first address that answers.
     pub fn open(addresses: &[Address]) -> Result<Connection> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Deadline::after(DEADLINE);
         let mut errors = Vec::new();
         for address in addresses {
             let name = String::from_utf8_lossy(&address.path).replace('\0', "@");
@@ -91,7 +92,7 @@ impl Connection {
         Err(Error::new(Kind::System, errors.join("; ")))
     }
 
-    fn connect(address: &Address, deadline: Instant) -> Result<Connection> {
+    fn connect(address: &Address, deadline: Deadline) -> Result<Connection> {
         let name = match address.path.split_first() {
             Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest)?,
             _ => SocketAddrUnix::new(address.path.as_slice())?,
@@ -124,8 +125,9 @@ impl Connection {
                     None => self.receive_more()?,
                 }
             };
-            let line: Vec<u8> = self.received.drain(..end + 2).collect();
-            match &line[..end] {
+            let line: Vec<u8> = self.received.drain(..end).collect();
+            self.received.drain(..2);
+            match line.as_slice() {
                 b"DATA" => {}
                 ok if ok.starts_with(b"OK ") => return Ok(()),
                 other => {
@@ -193,7 +195,7 @@ impl Connection {
     }
 
     fn ask(&mut self, call: &Call<'_>, arguments: &[Value]) -> Answer {
-        self.serial += 1;
+        self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         self.send(&call.encode(serial, arguments))?;
         loop {
@@ -215,7 +217,7 @@ impl Connection {
     }
 
     fn time_left(&self) -> Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.left().unwrap_or(DEADLINE);
         if left.is_zero() { Err(explain(ErrorKind::TimedOut.into())) } else { Ok(left) }
     }
 
@@ -225,7 +227,7 @@ impl Connection {
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(Error::new(Kind::System, "systemd closed the connection")),
             Ok(count) => {
-                self.received.extend(&bytes[..count]);
+                self.received.extend(bytes.iter().take(count));
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
@@ -279,7 +281,7 @@ impl Call<'_> {
         let mut body = Vec::new();
         arguments.iter().for_each(|argument| argument.write(&mut body));
         let mut message = vec![b'l', METHOD_CALL, 0, 1];
-        Value::U32(body.len() as u32).write(&mut message);
+        Value::U32(wire::length(body.len())).write(&mut message);
         Value::U32(serial).write(&mut message);
         Value::Array("(yv)".to_owned(), fields).write(&mut message);
         pad(&mut message, 8);
@@ -295,11 +297,11 @@ fn malformed() -> Error {
 /// The length of the message that starts here, once its first 16 bytes tell.
 fn message_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(start) = bytes.first_chunk::<16>() else { return Ok(None) };
-    let number = |at: usize| -> usize {
-        start[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
-    };
-    let length = (16 + number(12)).next_multiple_of(8) + number(4);
-    if start[0] != b'l' || length > MAX_MESSAGE { Err(malformed()) } else { Ok(Some(length)) }
+    let &[order, _, _, _, a, b, c, d, _, _, _, _, e, f, g, h] = start;
+    let (body, fields) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    let header = fields.checked_add(16).and_then(|length| length.checked_next_multiple_of(8));
+    let length = header.and_then(|header| header.checked_add(body)).ok_or_else(malformed)? as usize;
+    if order != b'l' || length > MAX_MESSAGE { Err(malformed()) } else { Ok(Some(length)) }
 }
 
 fn decode(bytes: &[u8]) -> Result<Message> {

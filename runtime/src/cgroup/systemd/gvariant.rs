@@ -60,7 +60,7 @@ impl<'a> Parser<'a> {
         match self.rest.chars().next() {
             _ if depth > MAX_DEPTH => Err(Error::invalid("is nested too deep")),
             Some('@') => {
-                self.rest = &self.rest[1..];
+                self.eat('@');
                 let kind = self.take_while(|c| c.is_ascii_alphabetic() || c == '(' || c == ')');
                 self.value(Some(kind), depth)
             }
@@ -91,7 +91,7 @@ impl<'a> Parser<'a> {
     fn word(&mut self, kind: Option<&str>, depth: u8) -> Result<Value> {
         let word = self.take_while(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
         if let Some((_, letter)) = TYPES.iter().find(|(name, _)| *name == word) {
-            return self.value(Some(char::from(*letter).encode_utf8(&mut [0; 4])), depth + 1);
+            return self.value(Some(char::from(*letter).encode_utf8(&mut [0; 4])), depth.saturating_add(1));
         }
         match (word, kind) {
             ("true" | "false", None | Some("b")) => Ok(Value::Bool(word == "true")),
@@ -124,14 +124,14 @@ impl<'a> Parser<'a> {
 
     /// The first element's type is that of all.
     fn array(&mut self, element: Option<&str>, depth: u8) -> Result<Value> {
-        self.rest = &self.rest[1..];
+        self.eat('[');
         let mut element = element.map(str::to_owned);
         let mut values: Vec<Value> = Vec::new();
         while !self.eat(']') {
             if !values.is_empty() && !self.eat(',') {
                 return Err(self.unexpected());
             }
-            let value = self.value(element.as_deref(), depth + 1)?;
+            let value = self.value(element.as_deref(), depth.saturating_add(1))?;
             let kind = value.signature();
             if element.get_or_insert_with(|| kind.clone()) != &kind {
                 return Err(Error::invalid("an array's elements are of different types"));
@@ -143,13 +143,13 @@ impl<'a> Parser<'a> {
     }
 
     fn tuple(&mut self, depth: u8) -> Result<Value> {
-        self.rest = &self.rest[1..];
+        self.eat('(');
         let mut fields = Vec::new();
         while !self.eat(')') {
             if !fields.is_empty() && !self.eat(',') {
                 return Err(self.unexpected());
             }
-            fields.push(self.value(None, depth + 1)?);
+            fields.push(self.value(None, depth.saturating_add(1))?);
         }
         if fields.is_empty() { Err(Error::invalid("a tuple is empty")) } else { Ok(Value::Struct(fields)) }
     }
@@ -168,8 +168,11 @@ fn number(word: &str, kind: Option<&str>) -> Result<Value> {
         Some(digits) => i128::from_str_radix(digits, 16),
         None => digits.parse(),
     };
-    let value =
-        magnitude.ok().filter(|v| *v >= 0).map(|v| if negative { -v } else { v }).ok_or_else(wrong)?;
+    let value = magnitude
+        .ok()
+        .filter(|v| *v >= 0)
+        .map(|v| if negative { v.saturating_neg() } else { v })
+        .ok_or_else(wrong)?;
     Ok(match kind {
         Some("y") => Value::Byte(value.try_into().map_err(|_| wrong())?),
         Some("n") => Value::I16(value.try_into().map_err(|_| wrong())?),

@@ -89,10 +89,13 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|code| std::str::from_utf8(code).ok());
-        let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &tail[2..] } else { tail };
+        let code = tail.split_at_checked(2).filter(|_| *first == b'%');
+        let byte = code.and_then(|(code, after)| {
+            Some((u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()?, after))
+        });
+        let (byte, after) = byte.unwrap_or((*first, tail));
+        bytes.push(byte);
+        rest = after;
     }
     bytes
 }

@@ -10,7 +10,7 @@ use super::gvariant;
 use super::wire::Value;
 use crate::error::{Context, Error, Result};
 use crate::plan::resources::Write;
-use crate::plan::resources::devices::Rule;
+use crate::plan::resources::devices::{Rule, split_at_last_total};
 
 /// Name and value.
 pub type Property = (String, Value);
@@ -48,9 +48,10 @@ impl Bandwidth {
     /// µs in a second, rounded up to what systemd can keep.
     fn per_second(self) -> u64 {
         let Some(quota) = self.quota else { return u64::MAX };
-        let exact = u128::from(quota) * 1_000_000 / u128::from(self.period);
-        u64::try_from(exact)
-            .ok()
+        let in_a_million = u128::from(quota).saturating_mul(1_000_000);
+        in_a_million
+            .checked_div(self.period.into())
+            .and_then(|exact| u64::try_from(exact).ok())
             .and_then(|exact| exact.checked_next_multiple_of(PERCENT))
             .unwrap_or(u64::MAX)
     }
@@ -146,8 +147,11 @@ fn bits(list: &str) -> Option<Value> {
             return None;
         }
         for bit in first..=last {
-            bytes.resize(bytes.len().max(bit / 8 + 1), 0);
-            bytes[bit / 8] |= 1 << (bit % 8);
+            let at = bit / 8;
+            bytes.resize(bytes.len().max(at.saturating_add(1)), 0);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte |= 1 << (bit % 8);
+            }
         }
     }
     let bytes = bytes.into_iter().map(Value::Byte).collect::<Vec<_>>();
@@ -174,12 +178,12 @@ pub fn of_devices(rules: &[Rule]) -> Vec<Property> {
 /// What is allowed, when that is all there is to say.
 fn allowed_devices(rules: &[Rule]) -> Option<Vec<(String, String)>> {
     // What comes before a rule for everything counts no more.
-    let start = rules.iter().rposition(Rule::is_total);
-    if start.is_some_and(|index| rules[index].allow) {
+    let (total, rules) = split_at_last_total(rules);
+    if total.is_some_and(|rule| rule.allow) {
         return None;
     }
     let mut allowed = Vec::new();
-    for rule in &rules[start.map_or(0, |index| index + 1)..] {
+    for rule in rules {
         if !rule.allow {
             return None;
         }
@@ -226,7 +230,13 @@ fn of_annotation(name: &str, text: &str) -> Result<Property> {
 
 fn microseconds(seconds: &Value) -> Result<u64> {
     let seconds = match *seconds {
-        Value::Double(seconds) if (0.0..1e12).contains(&seconds) => return Ok((seconds * 1e6) as u64),
+        Value::Double(seconds) if (0.0..1e12).contains(&seconds) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "what is below a microsecond is meant to go"
+            )]
+            return Ok((seconds * 1e6) as u64);
+        }
         Value::Byte(v) => i128::from(v),
         Value::I16(v) => i128::from(v),
         Value::U16(v) => i128::from(v),
@@ -236,7 +246,7 @@ fn microseconds(seconds: &Value) -> Result<u64> {
         Value::U64(v) => i128::from(v),
         _ => return Err(Error::invalid("is not a number of seconds")),
     };
-    u64::try_from(seconds * 1_000_000).map_err(|_| Error::invalid("is out of range"))
+    u64::try_from(seconds.saturating_mul(1_000_000)).map_err(|_| Error::invalid("is out of range"))
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn expand_slice(slice: &str) -> Result<PathBuf> {
         return Err(invalid());
     }
     for end in stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]) {
-        path.push(format!("{}.slice", &stem[..end]));
+        path.push(format!("{}.slice", stem.split_at(end).0));
     }
     Ok(path)
 }

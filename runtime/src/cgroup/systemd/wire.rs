@@ -89,7 +89,7 @@ impl Value {
             Value::U64(v) => put(out, 8, &v.to_le_bytes()),
             Value::Double(v) => put(out, 8, &v.to_le_bytes()),
             Value::Str(text) | Value::Path(text) => {
-                put(out, 4, &(text.len() as u32).to_le_bytes());
+                put(out, 4, &length(text.len()).to_le_bytes());
                 out.extend([text.as_bytes(), &[0]].concat());
             }
             Value::Signature(text) => write_signature(text, out),
@@ -111,8 +111,14 @@ pub fn signature_of(values: &[Value]) -> String {
     values.iter().map(Value::signature).collect()
 }
 
+/// A length as messages have it. What is longer than that the other end refuses, as it refuses all that is beyond its
+/// limits, which are far below.
+pub fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 fn write_signature(text: &str, out: &mut Vec<u8>) {
-    out.push(text.len() as u8);
+    out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
     out.extend([text.as_bytes(), &[0]].concat());
 }
 
@@ -124,8 +130,10 @@ fn write_array(element: &str, values: &[Value], out: &mut Vec<u8>) {
     pad(out, alignment(element.as_bytes()));
     let start = out.len();
     values.iter().for_each(|value| value.write(out));
-    let length = (out.len() - start) as u32;
-    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    let length = length(out.len().saturating_sub(start));
+    for (to, from) in out.iter_mut().skip(length_at).zip(length.to_le_bytes()) {
+        *to = from;
+    }
 }
 
 fn put(out: &mut Vec<u8>, align: usize, bytes: &[u8]) {
@@ -181,8 +189,9 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, signature: &[u8], depth: usize) -> Result<Value> {
         self.align(alignment(signature))?;
-        Ok(match signature.first().ok_or_else(malformed)? {
-            b'y' => Value::Byte(self.take(1)?[0]),
+        let (first, inner) = signature.split_first().ok_or_else(malformed)?;
+        Ok(match first {
+            b'y' => Value::Byte(self.byte()?),
             b'b' => Value::Bool(self.u32()? != 0),
             b'n' => Value::I16(i16::from_le_bytes(self.array()?)),
             b'q' => Value::U16(u16::from_le_bytes(self.array()?)),
@@ -196,12 +205,15 @@ impl<'a> Reader<'a> {
             b'g' => Value::Signature(self.signature()?),
             b'v' => {
                 let inner = self.signature()?;
-                let mut values = self.list(inner.as_bytes(), depth + 1)?;
+                let mut values = self.list(inner.as_bytes(), depth.saturating_add(1))?;
                 let value = values.pop().filter(|_| values.is_empty()).ok_or_else(malformed)?;
                 Value::Variant(Box::new(value))
             }
-            b'a' => self.elements(&signature[1..], depth)?,
-            b'(' | b'{' => Value::Struct(self.list(&signature[1..signature.len() - 1], depth + 1)?),
+            b'a' => self.elements(inner, depth)?,
+            b'(' | b'{' => {
+                let (_, inner) = inner.split_last().ok_or_else(malformed)?;
+                Value::Struct(self.list(inner, depth.saturating_add(1))?)
+            }
             _ => return Err(malformed()),
         })
     }
@@ -212,14 +224,14 @@ impl<'a> Reader<'a> {
         let end = self.at.checked_add(length).filter(|end| *end <= self.data.len()).ok_or_else(malformed)?;
         let mut values = Vec::new();
         while self.at < end {
-            values.push(self.value(element, depth + 1)?);
+            values.push(self.value(element, depth.saturating_add(1))?);
         }
         let element = String::from_utf8(element.to_vec()).map_err(|_| malformed())?;
         if self.at == end { Ok(Value::Array(element, values)) } else { Err(malformed()) }
     }
 
     fn align(&mut self, align: usize) -> Result<()> {
-        let padding = self.at.next_multiple_of(align) - self.at;
+        let padding = self.at.next_multiple_of(align).saturating_sub(self.at);
         self.take(padding).map(|_| ())
     }
 
@@ -234,6 +246,10 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| malformed())
     }
 
+    fn byte(&mut self) -> Result<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
     fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
@@ -244,7 +260,7 @@ impl<'a> Reader<'a> {
     }
 
     fn signature(&mut self) -> Result<String> {
-        let length = self.take(1)?[0];
+        let length = self.byte()?;
         self.text(length.into())
     }
 
@@ -262,17 +278,21 @@ fn first_type(signature: &[u8], depth: usize) -> Result<usize> {
     if depth > MAX_DEPTH {
         return Err(malformed());
     }
-    match signature.first() {
-        Some(b'a') => Ok(1 + first_type(&signature[1..], depth + 1)?),
-        Some(b'(' | b'{') => {
-            let mut at = 1;
-            while !matches!(signature.get(at), Some(b')' | b'}')) {
-                at += first_type(signature.get(at..).ok_or_else(malformed)?, depth + 1)?;
+    let (first, inner) = signature.split_first().ok_or_else(malformed)?;
+    let depth = depth.saturating_add(1);
+    match first {
+        b'a' => Ok(first_type(inner, depth)?.saturating_add(1)),
+        b'(' | b'{' => {
+            let mut rest = inner;
+            while !matches!(rest.first(), Some(b')' | b'}')) {
+                rest = rest.get(first_type(rest, depth)?..).ok_or_else(malformed)?;
             }
-            if at > 1 { Ok(at + 1) } else { Err(malformed()) } // an empty struct would take no bytes
+            if rest.len() == inner.len() {
+                return Err(malformed()); // an empty struct would take no bytes
+            }
+            Ok(signature.len().saturating_sub(rest.len()).saturating_add(1))
         }
-        Some(_) => Ok(1),
-        None => Err(malformed()),
+        _ => Ok(1),
     }
 }
 

@@ -69,9 +69,11 @@ fn parse_idmap(text: &str, namespaces: &Namespaces) -> Result<Ids> {
             let numbers: Vec<u32> = range.split('-').filter_map(|n| n.parse().ok()).collect();
             let [container_id, mut host_id, size] = numbers[..] else { return Err(wrong()) };
             if relative {
-                let inside = |m: &&IdMapping| host_id.checked_sub(m.container_id).is_some_and(|d| d < m.size);
-                let around = map.iter().find(inside).ok_or_else(wrong)?;
-                host_id = around.host_id + (host_id - around.container_id);
+                let of = |m: &IdMapping| {
+                    let offset = host_id.checked_sub(m.container_id).filter(|offset| *offset < m.size)?;
+                    m.host_id.checked_add(offset)
+                };
+                host_id = map.iter().find_map(of).ok_or_else(wrong)?;
             }
             Ok(IdMapping { container_id, host_id, size })
         };

@@ -185,9 +185,10 @@ impl Wishes {
     pub fn read(options: &[String]) -> Wishes {
         let mut wishes = Wishes::default();
         for option in options.iter().flat_map(|o| o.split(',')).filter(|o| !o.is_empty()) {
-            match OPTIONS.binary_search_by(|(name, _)| (*name).cmp(option)) {
-                Ok(at) => wishes.obey(option, &OPTIONS[at].1),
-                Err(_) => wishes.keep(option),
+            let at = OPTIONS.binary_search_by(|(name, _)| (*name).cmp(option));
+            match at.ok().and_then(|at| OPTIONS.get(at)) {
+                Some((_, effect)) => wishes.obey(option, effect),
+                None => wishes.keep(option),
             }
         }
         wishes

@@ -47,13 +47,13 @@ impl Indices {
             (Value::Object(map), Step::Key(key)) => {
                 let known = map.get_mut(key)?;
                 if let Value::Array(list) = known
-                    && let [Step::Index(index), ..] = rest
+                    && let [Step::Index(index), below @ ..] = rest
                 {
                     let before = self.0.entry(key.clone()).or_insert_with(|| (0..list.len()).collect());
                     let original = (*index < before.len()).then(|| before.remove(*index))?;
                     list.remove(*index);
                     let head = [Step::Key(key.clone()), Step::Index(original)];
-                    return Some(head.into_iter().chain(rest[1..].iter().cloned()).collect());
+                    return Some(head.into_iter().chain(below.iter().cloned()).collect());
                 }
                 let mut steps = vec![Step::Key(key.clone())];
                 match known {

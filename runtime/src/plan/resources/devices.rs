@@ -94,6 +94,13 @@ fn access(wish: &DeviceRule) -> Result<u8, String> {
     }
 }
 
+/// The last rule that speaks of everything, and the rules behind it, which alone count beside it.
+pub fn split_at_last_total(rules: &[Rule]) -> (Option<&Rule>, &[Rule]) {
+    let before = rules.rsplit(Rule::is_total).next().unwrap_or_default();
+    let total = rules.iter().rev().find(|rule| rule.is_total());
+    (total, before)
+}
+
 /// The eBPF program. The context (`struct bpf_cgroup_dev_ctx`) is access and type in one word, major, minor. Going
 /// through the rules backwards, r3 holds the rights that no rule has decided yet.
 pub fn program(rules: &[Rule]) -> Vec<Instruction> {
@@ -115,8 +122,8 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
         op(LDX_W, 0x15, 8, 0),        // r5 = minor
     ];
     // The verifier takes no instruction that can't be reached, so what a total rule hides is left out.
-    let total = rules.iter().rposition(Rule::is_total);
-    for rule in rules[total.map_or(0, |index| index + 1)..].iter().rev() {
+    let (total, rules) = split_at_last_total(rules);
+    for rule in rules.iter().rev() {
         let mut block = Vec::new();
         if rule.kind != 'a' {
             block.push(op(JNE_K, 0x02, 0, if rule.kind == 'b' { 1 } else { 2 }));
@@ -137,15 +144,15 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
         }
         block.push(op(MOV_K, 0x00, 0, i32::from(rule.allow)));
         block.push(op(EXIT, 0, 0, 0));
-        let length = block.len();
-        for (index, instruction) in block.iter_mut().enumerate() {
+        // Behind the last instruction of the block, a distance of 0 would be.
+        for (instruction, distance) in block.iter_mut().rev().zip(0..) {
             if matches!(instruction.code, JNE_K | JEQ_K) {
-                instruction.offset = (length - index - 1) as i16;
+                instruction.offset = distance;
             }
         }
         program.extend(block);
     }
-    let rest = total.is_some_and(|index| rules[index].allow);
+    let rest = total.is_some_and(|rule| rule.allow);
     program.extend([op(MOV_K, 0, 0, i32::from(rest)), op(EXIT, 0, 0, 0)]);
     program
 }
@@ -187,7 +194,7 @@ impl Exceptions {
             for kind in kinds {
                 let device = (*kind, rule.numbers.0, rule.numbers.1);
                 if rule.allow != result.default_allow {
-                    *result.entry(device) |= rule.access;
+                    result.add(device, rule.access);
                 } else if !result.take_back(&device, rule.access) && !rule.default {
                     return Err(Error::new(
                         Kind::Unsupported,
@@ -221,12 +228,11 @@ impl Exceptions {
         true
     }
 
-    fn entry(&mut self, device: Device) -> &mut u8 {
-        let index = self.list.iter().position(|(known, _)| *known == device).unwrap_or(self.list.len());
-        if index == self.list.len() {
-            self.list.push((device, 0));
+    fn add(&mut self, device: Device, access: u8) {
+        match self.list.iter_mut().find(|(known, _)| *known == device) {
+            Some((_, rights)) => *rights |= access,
+            None => self.list.push((device, access)),
         }
-        &mut self.list[index].1
     }
 
     fn rights(&self, device: &Device) -> u8 {
@@ -241,7 +247,7 @@ impl Exceptions {
         for (a, _) in known.iter().filter(|(device, _)| device.2.is_none()) {
             for (b, _) in known.iter().filter(|(device, _)| device.1.is_none() && device.2.is_some()) {
                 if overlaps(a, b) && a.1.is_some() {
-                    self.entry((a.0, a.1, b.2));
+                    self.add((a.0, a.1, b.2), 0);
                 }
             }
         }

@@ -69,16 +69,17 @@ impl Writes {
         file: impl Into<String>,
         value: impl fmt::Display,
     ) -> &mut Write {
-        self.0.push(Write {
+        let write = Write {
             field: format!("linux.resources.{field}"),
             controller: controller.to_owned(),
             candidates: vec![(file.into(), value.to_string())],
             optional: false,
             keeps_first_word: false,
             group: "",
-        });
-        let last = self.0.len() - 1;
-        &mut self.0[last]
+        };
+        self.0.push(write);
+        #[expect(clippy::expect_used, reason = "it was pushed just now")]
+        self.0.last_mut().expect("there is one")
     }
 }
 

@@ -59,7 +59,7 @@ fn memory_files(memory: &Memory, writes: &mut Writes) -> Result<()> {
     }
     if let Some(swap) = swap {
         // Here swap is counted by itself.
-        let value = if swap < 0 { -1 } else { swap - limit.unwrap_or(0) };
+        let value = if swap < 0 { -1 } else { swap.saturating_sub(limit.unwrap_or(0)) };
         let write = writes.add("memory.swap", "memory", "memory.swap.max", max_or(value));
         if value <= 0 {
             write.optional(); // without swap accounting there is no limit, and mostly no swap
@@ -127,12 +127,14 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
         return 10_000;
     }
     let l = (shares as f64).log2();
-    10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil() as u64
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and lies between the two above")]
+    let weight = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil() as u64;
+    weight
 }
 
 /// BFQ takes v1's weights, 10 to 1000; the kernel's own scheduler takes 1 to 10000.
 pub(super) fn io_weight(weight: u16) -> u64 {
-    1 + (u64::from(weight) - 10) * 9999 / 990
+    (u64::from(weight).saturating_sub(10).saturating_mul(9999) / 990).saturating_add(1)
 }
 
 fn io_files(io: &BlockIo, writes: &mut Writes) -> Result<()> {

@@ -70,6 +70,15 @@ fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
+/// Where the arguments are in `struct seccomp_data`.
+const ARGUMENTS: u32 = 16;
+
+/// The upper and the lower half.
+fn halves(value: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+}
+
 impl Condition {
     /// Argument `index` equals `value`, as a 32-bit number.
     pub(crate) fn equal(index: u32, value: u64) -> Condition {
@@ -92,23 +101,24 @@ impl Condition {
     }
 
     fn assemble(&self, code: &mut Vec<Instruction>) {
-        let (high, low) = ((self.value >> 32) as u32, self.value as u32);
+        let (high, low) = halves(self.value);
+        let (high_mask, low_mask) = halves(self.mask);
+        let argument = ARGUMENTS.saturating_add(self.index.saturating_mul(8));
         let load = |code: &mut Vec<Instruction>, offset: u32, mask: u32| {
-            code.push(instruction(LOAD, 16 + 8 * self.index + offset));
+            code.push(instruction(LOAD, argument.saturating_add(offset)));
             if mask != u32::MAX {
                 code.push(instruction(AND, mask));
             }
         };
-        let low_mask = self.mask as u32;
         // How many instructions the lower half takes: a load, perhaps a mask, a jump.
-        let low_length = if low_mask == u32::MAX { 2 } else { 3 };
+        let (low_length, and_one_more) = if low_mask == u32::MAX { (2, 3) } else { (3, 4) };
         if !self.is_32_bit {
-            load(code, 4, (self.mask >> 32) as u32);
+            load(code, 4, high_mask);
             match self.operator {
                 Operator::Equal => code.push(jump(JUMP_EQUAL, high, 0, FAIL)),
                 Operator::NotEqual => code.push(jump(JUMP_EQUAL, high, 0, low_length)),
                 Operator::Greater | Operator::GreaterOrEqual => {
-                    code.push(jump(JUMP_GREATER, high, low_length + 1, 0));
+                    code.push(jump(JUMP_GREATER, high, and_one_more, 0));
                     code.push(jump(JUMP_EQUAL, high, 0, FAIL));
                 }
                 Operator::Less | Operator::LessOrEqual => {
@@ -135,7 +145,7 @@ pub(crate) fn resolve(field: &str, args: &[SyscallArg], is_32_bit: bool) -> Resu
     let one =
         |(at, arg): (usize, &SyscallArg)| Condition::resolve(&format!("{field}.args[{at}]"), arg, is_32_bit);
     let all = args.iter().enumerate().map(one).collect::<Result<Vec<_>>>()?;
-    let repeated = all.iter().enumerate().any(|(at, c)| all[..at].iter().any(|d| d.index == c.index));
+    let repeated = all.iter().enumerate().any(|(at, c)| all.iter().take(at).any(|d| d.index == c.index));
     Ok(match (all.is_empty(), repeated) {
         (true, _) => Vec::new(),
         (false, true) => all.into_iter().map(|condition| vec![condition]).collect(),
@@ -150,10 +160,8 @@ pub(crate) fn assemble(conditions: &[Condition], ret: u32) -> Vec<Instruction> {
         condition.assemble(&mut code);
     }
     code.push(instruction(RETURN, ret));
-    let length = code.len();
-    for (at, instruction) in code.iter_mut().enumerate() {
-        // At most six conditions of six instructions: the distance fits.
-        let distance = (length - at - 1) as u8;
+    // At most six conditions of six instructions: the distance fits.
+    for (instruction, distance) in code.iter_mut().rev().zip(0..) {
         if matches!(instruction.code, JUMP_EQUAL | JUMP_GREATER | JUMP_GREATER_OR_EQUAL) {
             for target in [&mut instruction.jt, &mut instruction.jf] {
                 if *target == FAIL {

@@ -164,7 +164,7 @@ fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<Table> {
     let newest = last.max(map.keys().next_back().copied());
     Ok(Table {
         answers: map,
-        newer_from: newest.filter(|_| !silent && last.is_some()).map(|number| number + 1),
+        newer_from: newest.filter(|_| !silent && last.is_some()).map(|number| number.saturating_add(1)),
     })
 }
 

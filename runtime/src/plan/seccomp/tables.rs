@@ -184,8 +184,8 @@ impl Arch {
             Arch::X86 => syscalls::x86::Sysno::from_str(name).ok().map(|n| n.id() as u32),
             Arch::Aarch64 => syscalls::aarch64::Sysno::from_str(name).ok().map(|n| n.id() as u32),
             Arch::X32 => {
-                if let Some(at) = X32_OWN.iter().position(|own| *own == name) {
-                    return Some(X32_BIT | (512 + at as u32));
+                if let Some((number, _)) = (512..).zip(X32_OWN).find(|(_, own)| *own == name) {
+                    return Some(X32_BIT | number);
                 }
                 let missing = X32_MISSING.contains(&name);
                 Arch::X86_64.number(name).filter(|_| !missing).map(|number| X32_BIT | number)
@@ -198,7 +198,7 @@ impl Arch {
         if self != Arch::X86 {
             return None;
         }
-        let socket = SOCKETCALLS.iter().position(|call| *call == name).map(|at| (102, at as u32 + 1));
+        let socket = (1..).zip(SOCKETCALLS).find(|(_, call)| *call == name).map(|(number, _)| (102, number));
         socket.or_else(|| IPC_CALLS.iter().find(|(call, _)| *call == name).map(|(_, number)| (117, *number)))
     }
 }

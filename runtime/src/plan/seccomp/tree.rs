@@ -26,12 +26,17 @@ pub(crate) fn assemble(tables: &[(Arch, Table)], default: u32) -> Vec<Instructio
         ranges.push(u32::MAX, plain(default)); // -1 is what a tracer writes to skip a call
         let section = search(&ranges.0);
         code.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: arch.audit() });
-        code.push(instruction(JUMP, section.len() as u32 + 1));
+        code.push(instruction(JUMP, length(&section).saturating_add(1)));
         code.push(instruction(LOAD, NUMBER));
         code.extend(section);
     }
     code.push(instruction(RETURN, BAD_ARCH));
     code
+}
+
+/// A program that is too long for this is far too long for the kernel, which `load` finds.
+fn length(code: &[Instruction]) -> u32 {
+    u32::try_from(code.len()).unwrap_or(u32::MAX)
 }
 
 fn plain(otherwise: u32) -> Answer {
@@ -58,7 +63,7 @@ impl Ranges {
         self.push(start, plain(default));
         for (number, answer) in &table.answers {
             self.push(*number, answer.clone());
-            self.push(number + 1, plain(default));
+            self.push(number.saturating_add(1), plain(default));
         }
         if let Some(newer) = table.newer_from {
             self.push(newer, plain(RET_ERRNO | ENOSYS));
@@ -74,13 +79,14 @@ fn search(ranges: &[(u32, Answer)]) -> Vec<Instruction> {
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
             let (lower, upper) = (search(left), search(right));
+            let from = right.first().map_or(u32::MAX, |(from, _)| *from);
             let mut code = match u8::try_from(lower.len()) {
                 Ok(distance) => {
-                    vec![Instruction { code: JUMP_GREATER_OR_EQUAL, jt: distance, jf: 0, k: right[0].0 }]
+                    vec![Instruction { code: JUMP_GREATER_OR_EQUAL, jt: distance, jf: 0, k: from }]
                 }
                 Err(_) => vec![
-                    Instruction { code: JUMP_GREATER_OR_EQUAL, jt: 0, jf: 1, k: right[0].0 },
-                    instruction(JUMP, lower.len() as u32),
+                    Instruction { code: JUMP_GREATER_OR_EQUAL, jt: 0, jf: 1, k: from },
+                    instruction(JUMP, length(&lower)),
                 ],
             };
             code.extend(lower);
