@@ -148,11 +148,23 @@ impl Error {
         self
     }
 
-    /// The error as it travels from one process of the runtime to another.
+    /// The error as it travels from one process of the runtime to another. The message is cut and a path or a place
+    /// left out where they are too long: of what does not fit into a packet nothing would arrive as it was.
     pub fn encode(&self) -> Vec<u8> {
         let mut inner = (*self.0).clone();
-        truncate(&mut inner.message, MAX_ENCODED / 2);
-        serde_json::to_vec(&inner).unwrap_or_else(|_| inner.message.into_bytes())
+        let mut longest = MAX_ENCODED / 2;
+        loop {
+            truncate(&mut inner.message, longest);
+            inner.path = inner.path.filter(|path| path.as_os_str().len() <= longest);
+            inner.field = inner.field.filter(|field| field.len() <= longest);
+            match serde_json::to_vec(&inner) {
+                Ok(bytes) if bytes.len() < MAX_ENCODED => return bytes,
+                Ok(_) => longest /= 2,
+                // JSON has no words for such a path.
+                Err(_) if inner.path.take().is_some() => {}
+                Err(_) => return inner.message.into_bytes(),
+            }
+        }
     }
 
     /// The reverse of [`Error::encode`]. Whatever else comes is the message of a [`Kind::System`] error.
@@ -222,7 +234,7 @@ impl From<nix::errno::Errno> for Error {
     }
 }
 
-/// What an encoded error fits into, unless its path or field is absurdly long.
+/// What an encoded error fits into.
 const MAX_ENCODED: usize = 16 * 1024;
 
 fn truncate(text: &mut String, longest: usize) {
@@ -275,6 +287,9 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -311,7 +326,29 @@ mod tests {
         assert_eq!(error.errno_name().as_deref(), Some("ENOENT"));
         assert_eq!(Error::decode(&error.encode()), error);
         assert_eq!(Error::decode(b"plain").to_string(), "plain");
-        let long = Error::invalid("ä".repeat(MAX_ENCODED));
-        assert!(long.encode().len() < MAX_ENCODED);
+    }
+
+    /// A packet is cut where it is too long, and what is cut is no error any more but its raw text.
+    #[test]
+    fn error_of_any_length_arrives_whole_but_for_the_end_of_its_message() {
+        for text in ["ä", "\u{1}", "\\", "a"].map(|letter| letter.repeat(MAX_ENCODED)) {
+            let errors = [
+                Error::invalid(text.clone()).with_errno(libc::ENAMETOOLONG),
+                Err::<(), _>(std::io::Error::from_raw_os_error(libc::ENAMETOOLONG))
+                    .on("open", &text)
+                    .unwrap_err(),
+                Error::at(text, "is wrong").with_errno(libc::ENAMETOOLONG),
+                Error::invalid("no text").on_path(OsStr::from_bytes(b"/\xff").as_ref()),
+            ];
+            for error in errors {
+                let bytes = error.encode();
+                assert!(bytes.len() < MAX_ENCODED, "{}", bytes.len());
+                let arrived = Error::decode(&bytes);
+                assert_eq!((arrived.kind(), arrived.errno()), (error.kind(), error.errno()));
+                assert!(
+                    error.to_string().starts_with(&arrived.to_string()) && !arrived.to_string().is_empty()
+                );
+            }
+        }
     }
 }

@@ -33,6 +33,8 @@ pub mod container;
 pub mod criu;
 pub mod deadline;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod hooks;
 pub mod init;
 pub mod launch;

@@ -49,7 +49,7 @@ const NOT_CONTROLLERS: [&str; 7] =
     ["rw", "ro", "xattr", "noprefix", "clone_children", "none", "favordynmods"];
 
 /// The hierarchies, each with its mount point as `path`. A hierarchy mounted twice counts once.
-pub(super) fn among(mounts: Vec<Mount>) -> (Mode, Vec<Dir>) {
+pub(crate) fn among(mounts: Vec<Mount>) -> (Mode, Vec<Dir>) {
     let mut v1: Vec<Dir> = Vec::new();
     let mut v2: Vec<Dir> = Vec::new();
     for Mount { point: mount_point, kind, options, .. } in mounts {

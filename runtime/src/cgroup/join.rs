@@ -47,7 +47,7 @@ impl Below {
         self.0.is_empty()
     }
 
-    fn path_in(&self, dir: &Dir) -> PathBuf {
+    pub(crate) fn path_in(&self, dir: &Dir) -> PathBuf {
         let of = |name: &String| name.is_empty() || dir.has(name);
         let below = self.0.iter().find(|(name, _)| of(name)).map(|(_, path)| path.as_str());
         // No slash at the end, or the same directory would have two names.
@@ -136,7 +136,7 @@ fn where_init_is(dir: &Dir, init: i32) -> Result<Option<PathBuf>> {
     Ok(find_in(dir, &text))
 }
 
-fn find_in(dir: &Dir, text: &str) -> Option<PathBuf> {
+pub(crate) fn find_in(dir: &Dir, text: &str) -> Option<PathBuf> {
     let path = text.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         let is_it = match controllers {

@@ -7,8 +7,8 @@
 
 mod apply;
 mod files;
-mod hierarchy;
-mod join;
+pub(crate) mod hierarchy;
+pub(crate) mod join;
 mod kill;
 mod lacking;
 mod make;
@@ -16,7 +16,7 @@ mod oom;
 mod own;
 mod rootless;
 pub mod stats;
-mod systemd;
+pub(crate) mod systemd;
 mod update;
 mod v1;
 mod v2;
@@ -162,7 +162,7 @@ fn pids_below(dir: &Dir) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-fn check_path(path: &str) -> Result<&Path> {
+pub(crate) fn check_path(path: &str) -> Result<&Path> {
     let refuse = |why: &str| Err(Error::at("linux.cgroupsPath", format_args!("{path:?} {why}")));
     if path.len() > 4000 || path.contains('\0') {
         return refuse("is not a path");

@@ -6,7 +6,7 @@
 
 pub mod criu;
 pub mod help;
-mod quantities;
+pub(crate) mod quantities;
 pub mod verbs;
 
 use std::ffi::OsString;

@@ -93,7 +93,7 @@ fn dump(record: &Record, words: &Checkpoint) -> Result<()> {
 }
 
 /// `ADDRESS:PORT`, the address of IPv6 in brackets or not.
-fn parse_page_server(text: &str) -> Result<(&str, u16)> {
+pub(crate) fn parse_page_server(text: &str) -> Result<(&str, u16)> {
     let wrong = || Error::invalid(format!("--page-server: {text:?} is not ADDRESS:PORT"));
     let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);

@@ -40,7 +40,7 @@ struct Statistics {
 /// Traffic of one interface, seen from within.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Interface {
+pub(crate) struct Interface {
     name: String,
     rx_bytes: u64,
     rx_packets: u64,
@@ -129,7 +129,7 @@ fn interfaces(pid: i32) -> Option<Vec<Interface>> {
 }
 
 /// `eth0: ` and sixteen counters (proc(5), "/proc/net/dev").
-fn parse_interface(line: &str) -> Option<Interface> {
+pub(crate) fn parse_interface(line: &str) -> Option<Interface> {
     let (name, counters) = line.split_once(':')?;
     let n: Vec<u64> = counters.split_whitespace().map_while(|word| word.parse().ok()).collect();
     let [

@@ -195,7 +195,7 @@ fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
 }
 
 /// `UID[:GID]`, plain decimal numbers below 2³².
-fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+pub(crate) fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |part: &str| {
         let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         let value = part.parse::<u32>().ok().filter(|value| plain && *value != u32::MAX);

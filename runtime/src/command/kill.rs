@@ -37,7 +37,7 @@ pub fn kill(globals: &Globals, words: &Kill) -> Result<()> {
 }
 
 /// A number from 0 (only asks) to 64, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.
-fn parse_signal(text: &str) -> Result<i32> {
+pub(crate) fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || Error::invalid(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
         return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
@@ -75,7 +75,7 @@ mod tests {
         ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for bad in ["", "65", "-1", "NOPE", "RTMIN+40", "SIG", "9x"] {
+        for bad in ["", "65", "-1", "NOPE", "RTMIN+40", "RTMIN+2147483647", "SIG", "9x"] {
             assert!(parse_signal(bad).is_err(), "{bad}");
         }
     }

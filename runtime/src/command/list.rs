@@ -43,7 +43,7 @@ pub fn list(globals: &Globals, words: &List) -> Result<()> {
 }
 
 /// The name of a user in a passwd(5) text, or `#` and the number, as runc.
-fn user_name(users: &str, uid: u32) -> String {
+pub(crate) fn user_name(users: &str, uid: u32) -> String {
     let name = users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

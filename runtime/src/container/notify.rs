@@ -100,6 +100,6 @@ impl Relay {
     }
 }
 
-fn is_ready(message: &[u8]) -> bool {
+pub(crate) fn is_ready(message: &[u8]) -> bool {
     message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }

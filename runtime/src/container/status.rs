@@ -41,7 +41,7 @@ fn read_stat(pid: i32) -> Option<(u64, char)> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-fn parse_stat(text: &str) -> Option<(u64, char)> {
+pub(crate) fn parse_stat(text: &str) -> Option<(u64, char)> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

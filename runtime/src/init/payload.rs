@@ -97,6 +97,11 @@ fn home_directory(root: &OwnedFd, uid: u32) -> Option<Vec<u8>> {
     }
     let mut text = Vec::new();
     std::fs::File::from(file).take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    home_in(&text, uid)
+}
+
+/// The same out of the file's text (passwd(5)).
+pub(crate) fn home_in(text: &[u8], uid: u32) -> Option<Vec<u8>> {
     let number = uid.to_string();
     text.split(|byte| *byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();

@@ -193,14 +193,14 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The first message's type and body, and what follows it.
-fn next_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(crate) fn next_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = number(bytes, 0)? as usize;
     let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
     let body = bytes.get(16..length)?;
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut result = Vec::new();
     while let Some(header) = bytes.first_chunk::<4>() {
         let (length, kind) = (u16::from_ne_bytes([header[0], header[1]]) as usize, [header[2], header[3]]);

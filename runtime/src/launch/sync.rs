@@ -63,7 +63,7 @@ pub enum Message {
 }
 
 /// Longer error texts are cut; a packet is never split.
-const MAX_PACKET: usize = 16 * 1024;
+pub(crate) const MAX_PACKET: usize = 16 * 1024;
 
 /// One end.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Sync {
     }
 }
 
-fn encode(message: &Message) -> Vec<u8> {
+pub(crate) fn encode(message: &Message) -> Vec<u8> {
     match message {
         Message::Spawned(pid) => [&b"S"[..], &pid.to_ne_bytes()].concat(),
         Message::Mapped => b"M".to_vec(),
@@ -133,7 +133,7 @@ fn encode(message: &Message) -> Vec<u8> {
     }
 }
 
-fn decode(packet: &[u8]) -> Result<Message> {
+pub(crate) fn decode(packet: &[u8]) -> Result<Message> {
     let unknown = || Error::new(Kind::System, "unknown message");
     let (tag, rest) = packet.split_first().ok_or_else(unknown)?;
     let number = |bytes: &[u8]| bytes.try_into().map(i32::from_ne_bytes).map_err(|_| unknown());

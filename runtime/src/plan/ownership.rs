@@ -34,7 +34,7 @@ fn is_writable_cgroup(mount: &Mount) -> bool {
         && mount.options.iter().rev().find_map(writes).unwrap_or(true)
 }
 
-fn on_host(uid: u32, maps: &[IdMapping]) -> Option<u32> {
+pub(crate) fn on_host(uid: u32, maps: &[IdMapping]) -> Option<u32> {
     let offset = |map: &IdMapping| uid.checked_sub(map.container_id).filter(|offset| *offset < map.size);
     maps.iter().find_map(|map| map.host_id.checked_add(offset(map)?))
 }

@@ -4,8 +4,8 @@
 //! The kernel's files differ by version, so each version has a reader of its own: a file that is not there counts
 //! nothing.
 
-mod v1;
-mod v2;
+pub(crate) mod v1;
+pub(crate) mod v2;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -219,7 +219,7 @@ fn pressure(path: &Path) -> Result<Option<Pressure>> {
 }
 
 /// Lines of `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
-fn parse_pressure(text: &str) -> Pressure {
+pub(crate) fn parse_pressure(text: &str) -> Pressure {
     let mut pressure = Pressure::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();
@@ -253,12 +253,15 @@ fn number_if_there(dir: &Path, file: &str) -> Result<Option<u64>> {
 
 /// Lines of a name and a number.
 fn table(dir: &Path, file: &str) -> Result<BTreeMap<String, u64>> {
-    let text = read_file(&dir.join(file))?.unwrap_or_default();
+    Ok(parse_table(&read_file(&dir.join(file))?.unwrap_or_default()))
+}
+
+pub(crate) fn parse_table(text: &str) -> BTreeMap<String, u64> {
     let entry = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.trim().parse().ok()?))
     };
-    Ok(text.lines().filter_map(entry).collect())
+    text.lines().filter_map(entry).collect()
 }
 
 /// The page sizes for which there are files `hugetlb.<size><ending>`.

@@ -30,6 +30,18 @@ fn cgroup(mode: Mode, path: &Path, controllers: &[&str]) -> Cgroup {
 }
 
 #[test]
+fn times_beyond_the_end_stand_at_the_end() {
+    let path = folder(
+        "end",
+        &[("cpu.stat", "usage_usec 18446744073709551615\n"), ("cpuacct.stat", "user 9999999999999")],
+    );
+    let times = |mode, controllers: &[&str]| cgroup(mode, &path, controllers).stats().unwrap().cpu.usage;
+    assert_eq!(times(Mode::V2, &[]).total, u64::MAX);
+    assert_eq!(times(Mode::V1, &["cpuacct"]).user, u64::MAX);
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
 fn v2_counts_are_told_in_the_terms_of_v1() {
     let path = folder(
         "v2",

@@ -80,7 +80,7 @@ fn cpuset(dir: &Path) -> Result<CpuSet> {
 }
 
 /// `0-2,7` to its numbers.
-pub(super) fn expand(list: &str) -> Vec<u16> {
+pub(crate) fn expand(list: &str) -> Vec<u16> {
     let range = |part: &str| -> Option<std::ops::RangeInclusive<u16>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
@@ -146,7 +146,7 @@ fn blkio(dir: &Path) -> Result<Blkio> {
 }
 
 /// `8:0 Read 1282048` or `8:0 1282048`; a last line, `Total 7`, is none.
-pub(super) fn blkio_entry(line: &str) -> Option<BlkioEntry> {
+pub(crate) fn blkio_entry(line: &str) -> Option<BlkioEntry> {
     let mut words = line.split(' ');
     let (major, minor) = words.next()?.split_once(':')?;
     let (op, value) = match (words.next()?, words.next()) {

@@ -78,7 +78,7 @@ fn pids(dir: &Path) -> Result<Pids> {
 }
 
 /// Lines of `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
-pub(super) fn parse_io(text: &str) -> Blkio {
+pub(crate) fn parse_io(text: &str) -> Blkio {
     let mut blkio = Blkio::default();
     for line in text.lines() {
         let mut words = line.split(' ');

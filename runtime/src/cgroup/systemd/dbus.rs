@@ -49,7 +49,7 @@ impl Refusal {
 /// A call's answer: inner errors are the manager's, outer ones the connection's.
 pub type Answer = Result<Result<Vec<Value>, Refusal>>;
 
-struct Message {
+pub(crate) struct Message {
     kind: u8,
     reply_to: Option<u32>,
     member: String,
@@ -295,7 +295,7 @@ fn malformed() -> Error {
 }
 
 /// The length of the message that starts here, once its first 16 bytes tell.
-fn message_length(bytes: &[u8]) -> Result<Option<usize>> {
+pub(crate) fn message_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(start) = bytes.first_chunk::<16>() else { return Ok(None) };
     let &[order, _, _, _, a, b, c, d, _, _, _, _, e, f, g, h] = start;
     let (body, fields) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
@@ -304,7 +304,7 @@ fn message_length(bytes: &[u8]) -> Result<Option<usize>> {
     if order != b'l' || length > MAX_MESSAGE { Err(malformed()) } else { Ok(Some(length)) }
 }
 
-fn decode(bytes: &[u8]) -> Result<Message> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message> {
     let mut header = Reader::new(bytes).values("yyyyuua(yv)")?;
     let Some(Value::Array(_, fields)) = header.pop() else { return Err(malformed()) };
     let [_, Value::Byte(kind), _, _, Value::U32(body_length), _] = header.as_slice() else {

@@ -4,11 +4,11 @@
 //! systemd starts a scope around a process, so the control group comes after the clone here, not before it. Nothing
 //! is frozen while properties change: systemd may be slow, and a container must not stand still for that.
 
-mod dbus;
-mod gvariant;
+pub(crate) mod dbus;
+pub(crate) mod gvariant;
 mod properties;
 mod unit;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
@@ -77,7 +77,7 @@ fn addresses(user: bool) -> Vec<Address> {
 }
 
 /// The path in `unix:path=...` or `unix:abstract=...` (D-Bus specification, "Server Addresses").
-fn parse_address(address: &str) -> Option<Vec<u8>> {
+pub(crate) fn parse_address(address: &str) -> Option<Vec<u8>> {
     address.strip_prefix("unix:")?.split(',').find_map(|pair| match pair.split_once('=')? {
         ("path", path) => Some(unescape(path)),
         ("abstract", name) => Some([vec![0], unescape(name)].concat()),

@@ -58,7 +58,7 @@ pub(super) fn resolve(
 
 /// crun's form: `uids=0-1000-10#10-2000-5;gids=0-1000-10`, each range an id on disk, an id of the host and a
 /// length; after `@` the second id is one of the container (crun(1), "idmapped mounts").
-fn parse_idmap(text: &str, namespaces: &Namespaces) -> Result<Ids> {
+pub(crate) fn parse_idmap(text: &str, namespaces: &Namespaces) -> Result<Ids> {
     let wrong = || Error::invalid(format!("idmap={text:?} is not of the form uids=0-1000-10;gids=0-1000-10"));
     let ranges = |list: &str, map: &[IdMapping]| -> Result<Vec<IdMapping>> {
         let one = |range: &str| {
@@ -84,4 +84,28 @@ fn parse_idmap(text: &str, namespaces: &Namespaces) -> Result<Ids> {
     let uids = ranges(uids.strip_prefix("uids=").ok_or_else(wrong)?, &namespaces.uid_map)?;
     let gids = ranges(gids.strip_prefix("gids=").ok_or_else(wrong)?, &namespaces.gid_map)?;
     Ok(Ids::Ranges(uids, gids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inside(container_id: u32, host_id: u32, size: u32) -> Namespaces {
+        let map = vec![IdMapping { container_id, host_id, size }];
+        Namespaces { uid_map: map.clone(), gid_map: map, ..Namespaces::default() }
+    }
+
+    #[test]
+    fn ids_after_an_at_sign_are_the_containers() {
+        let ids = parse_idmap("uids=0-3-1#5-6-1;gids=@1-2-1", &inside(0, 1000, 10)).unwrap();
+        let Ids::Ranges(uids, gids) = ids else { panic!("{ids:?}") };
+        assert_eq!((uids[0].host_id, uids[1].host_id, gids[0].host_id), (3, 6, 1002));
+        assert!(parse_idmap("uids=@0-10-1;gids=@0-0-1", &inside(0, 1000, 10)).is_err());
+    }
+
+    /// The container's own mapping may be the faulty one: all faults are looked for.
+    #[test]
+    fn id_beyond_the_last_one_is_refused() {
+        assert!(parse_idmap("uids=@0-9-1;gids=0-0-1", &inside(0, u32::MAX, 10)).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! `mounts` of config.json to steps (runtime-spec config.md, "Mounts"): what is mounted where, with which flags.
 
-mod idmap;
+pub(crate) mod idmap;
 mod options;
 
 use std::path::{Path, PathBuf};

@@ -112,6 +112,7 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
     const RSH32_K: u8 = 0x74;
     const JEQ_K: u8 = 0x15;
     const JNE_K: u8 = 0x55;
+    const JNE32_K: u8 = 0x56; // of the lower 32 bits (Linux 5.1): in 64 the immediate would have a sign
     const EXIT: u8 = 0x95;
     let mut program = vec![
         op(LDX_W, 0x12, 0, 0), // r2 = type and access
@@ -130,7 +131,7 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
         }
         for (register, number) in [(0x04, rule.numbers.0), (0x05, rule.numbers.1)] {
             if let Some(number) = number {
-                block.push(op(JNE_K, register, 0, number as i32));
+                block.push(op(JNE32_K, register, 0, number as i32));
             }
         }
         if rule.allow {
@@ -146,7 +147,7 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
         block.push(op(EXIT, 0, 0, 0));
         // Behind the last instruction of the block, a distance of 0 would be.
         for (instruction, distance) in block.iter_mut().rev().zip(0..) {
-            if matches!(instruction.code, JNE_K | JEQ_K) {
+            if matches!(instruction.code, JNE_K | JNE32_K | JEQ_K) {
                 instruction.offset = distance;
             }
         }
@@ -182,7 +183,7 @@ fn overlaps(a: &Device, b: &Device) -> bool {
 
 impl Exceptions {
     /// Follows the rules. Taking a part out of an exception with wildcards is more than v1 can hold, and it would
-    /// silently do nothing: so that is an error, except for the default rules, which only ever widen.
+    /// silently do nothing: so that is an error, also where it is for what every container has.
     pub fn follow(rules: &[Rule]) -> Result<Exceptions> {
         let mut result = Exceptions::default();
         for (index, rule) in rules.iter().enumerate() {
@@ -195,14 +196,15 @@ impl Exceptions {
                 let device = (*kind, rule.numbers.0, rule.numbers.1);
                 if rule.allow != result.default_allow {
                     result.add(device, rule.access);
-                } else if !result.take_back(&device, rule.access) && !rule.default {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        format!(
-                            "linux.resources.devices[{index}]: is a part of an earlier rule with wildcards, from which \
-                             cgroup v1 can't take it"
-                        ),
-                    ));
+                } else if !result.take_back(&device, rule.access) {
+                    let (field, what) = match rule.default {
+                        true => ("linux.resources.devices".to_owned(), "what every container has"),
+                        false => (format!("linux.resources.devices[{index}]"), "this"),
+                    };
+                    let message = format!(
+                        "{what} is a part of an earlier rule with wildcards, from which cgroup v1 can't take it"
+                    );
+                    return Err(Error::at_as(Kind::Unsupported, field, message));
                 }
             }
         }
