@@ -38,9 +38,9 @@ pub struct Birth<'a> {
 }
 
 impl Birth<'_> {
-    /// What joins a user namespace is out of an ordinary user's reach from then on, so it sets its own score before.
-    /// To a process that is made in a new one it must be given from outside.
-    fn sets_own_oom_score(&self) -> bool {
+    /// What does is out of an ordinary user's reach from then on, so it sets its own score before. To a process that
+    /// is made in a new one it must be given from outside.
+    fn joins_user_namespace(&self) -> bool {
         match self.join {
             Join::Process(_, kinds) => kinds & libc::CLONE_NEWUSER != 0,
             Join::Paths(paths) => paths.iter().any(|(kind, _)| *kind == libc::CLONE_NEWUSER),
@@ -77,7 +77,7 @@ pub fn spawn(birth: &Birth<'_>, story: impl FnOnce(Sync) -> Result<Infallible>) 
         Cloned::Parent(pid, _pidfd) => {
             drop(theirs);
             let init = if direct { Init::adopt(pid, ours)? } else { follow_intermediate(pid, ours)? };
-            if !birth.sets_own_oom_score() {
+            if !birth.joins_user_namespace() {
                 birth.set_oom_score(init.pid)?;
             }
             Ok(init)
@@ -132,8 +132,11 @@ fn intermediate(
     theirs: Sync,
 ) -> ! {
     let enter = || -> Result<Cloned> {
-        if birth.sets_own_oom_score() {
+        if birth.joins_user_namespace() {
             birth.set_oom_score("self")?;
+            // Others in there have power over us as soon as they see us or a child of ours, which still has the
+            // runtime's descriptors and memory (CVE-2016-9962). It inherits this.
+            crate::sys::process::prctl(libc::PR_SET_DUMPABLE, 0, 0).context("set dumpable")?;
         }
         join_all(birth.join)?;
         if has_clocks {
