@@ -7,6 +7,8 @@
 //! everything, on a slow machine.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+pub mod canary;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};

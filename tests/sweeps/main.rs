@@ -2,5 +2,8 @@
 //! to it. Each sweep is one file; `tracer` stops and counts.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+mod entering;
+mod policy;
+mod swap;
 mod tracer;
 mod tracing;

@@ -83,6 +83,15 @@ impl Stop<'_> {
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
+    /// The words that an argument points to; `None` where there are fewer.
+    pub fn words<const N: usize>(&self, argument: usize) -> Option<[u64; N]> {
+        let memory = File::open(format!("/proc/{}/mem", self.pid)).ok()?;
+        let mut bytes = vec![0; N * 8];
+        memory.read_exact_at(&mut bytes, self.arguments[argument]).ok()?;
+        let mut words = bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
+        Some(std::array::from_fn(|_| words.next().unwrap()))
+    }
+
     /// The call by name.
     pub fn name(&self) -> &'static str {
         self.call.map_or("unknown", |call| call.name())

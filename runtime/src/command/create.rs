@@ -258,7 +258,7 @@ impl Wanted {
     fn add_notify_socket(&mut self, dir: &Path) -> Result<()> {
         let (step, variable) = notify::prepare(dir, self.plan.mounts.len())?;
         if let Some(sources) = &mut self.sources {
-            sources.add(&step, self.plan.root_propagation.inherited)?;
+            sources.add(&step, &self.plan)?;
         }
         self.plan.mounts.push(step);
         if let Some(process) = &mut self.plan.process {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::OpenTreeFlags;
 
-use super::mounts::{attach, create_filesystem, set_attributes, subdirectory};
+use super::mounts::{attach, create_filesystem, refuse_over_proc, set_attributes, subdirectory};
 use super::rootfs::move_onto;
 use crate::cgroup::{Dir, Mode, Shown};
 use crate::error::{Context, Result};
@@ -30,6 +30,7 @@ pub struct Place<'a> {
 /// mounts the real file system, whose root is then its own cgroup; without one, its own part is bound.
 pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: bool) -> Result<()> {
     let onto = mkdir_all_in_root(place.root, &step.destination)?;
+    refuse_over_proc(&onto, &step.destination)?;
     if let (Mode::V2, Some(dir)) = (shown.mode, shown.dirs.first()) {
         let mount = one(dir, own_namespace)?;
         set_attributes(&mount, step.flags.of_new(), step)?;

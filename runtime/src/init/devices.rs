@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::mounts::refuse_over_proc;
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::sources::Sources;
@@ -47,7 +48,7 @@ pub fn create(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
     for (path, target) in LINKS {
         link(root, path, target).context(path)?;
     }
-    if Path::new("/proc/kcore").exists() {
+    if sources.has_kcore {
         link(root, "/dev/core", "/proc/kcore").context("/dev/core")?; // as runc, only where the kernel has it
     }
     make_ptmx(root).context(PTMX)
@@ -58,24 +59,27 @@ fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
     let kind = FileType::from_raw_mode(node.file_type);
     let device = rustix::fs::makedev(node.device.0, node.device.1);
     match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => {
-            // The specification wants an error when something else is there, and none when it is the same.
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let same = FileType::from_raw_mode(stat.st_mode) == kind
-                && (kind == FileType::Fifo || stat.st_rdev == device);
-            if !same {
-                return Err(Error::new(Kind::AlreadyExists, "something else is there already"));
-            }
-        }
+        Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
-    // The umask does not apply, and the owner may be one of the container's.
-    let (uid, gid) = (Uid::from_raw(node.owner.0), Gid::from_raw(node.owner.1));
-    rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     let opened =
         rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    chmod(&opened, node.mode)?;
+    // The specification wants an error when something else is there, and none when it is the same.
+    let stat = rustix::fs::fstat(&opened)?;
+    let same =
+        FileType::from_raw_mode(stat.st_mode) == kind && (kind == FileType::Fifo || stat.st_rdev == device);
+    if !same {
+        return Err(Error::new(Kind::AlreadyExists, "something else is there already"));
+    }
+    // The umask does not apply, and the owner may be one of the container's.
+    let owner = node.owner;
+    if owner != (stat.st_uid, stat.st_gid) {
+        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+        rustix::fs::chownat(&opened, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
+    if stat.st_mode & 0o7777 != node.mode & 0o7777 {
+        chmod(&opened, node.mode)?;
+    }
     Ok(())
 }
 
@@ -90,6 +94,7 @@ fn bind_node(root: &OwnedFd, node: &Node, host: &OwnedFd) -> Result<()> {
         ));
     }
     let onto = create_file_in_root(root, &node.path)?;
+    refuse_over_proc(&onto, &node.path)?;
     let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
     mount_setattr(host.as_fd(), false, MountAttr { set, ..Default::default() })?;
     Ok(move_onto(host, &onto)?)
@@ -103,12 +108,18 @@ fn link(root: &OwnedFd, path: &str, target: &str) -> Result<()> {
     }
 }
 
-/// Makes the link, whatever the image had there.
+/// Makes the link, whatever the image had there; an image that can't be written to may have the same.
 fn make_ptmx(root: &OwnedFd) -> Result<()> {
+    const TARGET: &str = "pts/ptmx";
     let (parent, name) = parent_in_root(root, Path::new(PTMX))?;
+    if rustix::fs::readlinkat(&parent, name, Vec::new())
+        .is_ok_and(|found| found.as_bytes() == TARGET.as_bytes())
+    {
+        return Ok(());
+    }
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    Ok(rustix::fs::symlinkat("pts/ptmx", &parent, name)?)
+    Ok(rustix::fs::symlinkat(TARGET, &parent, name)?)
 }

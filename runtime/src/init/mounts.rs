@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::{cgroupfs, rootfs::move_onto};
+use super::{cgroupfs, procfs, rootfs::move_onto};
 use crate::cgroup::Shown;
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::sources::{self, Sources};
+use crate::launch::sources::{self, Source, Sources};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::mounts::{MountStep, NewFs, What};
@@ -59,12 +59,12 @@ impl Stage<'_> {
                         .map(|mount| read_only_last.push(Late { mount, with_file_system }))
                 }
                 What::New(fs) => self.mount_new(step, fs, mapping.as_ref()).map(drop),
-                What::Bind { recursive, inside, .. } => match (bind.take(), inside) {
-                    (Some(opened), _) => self.mount_bind(step, opened),
-                    (None, Some(path)) => self
-                        .open_inside(step, path, *recursive, mapping.as_ref())
+                What::Bind { recursive, .. } => match bind.take() {
+                    Some(Source::Host(mount, is_directory)) => self.mount_bind(step, (mount, is_directory)),
+                    Some(Source::Inside(path)) => self
+                        .open_inside(step, &path, *recursive, mapping.as_ref())
                         .and_then(|opened| self.mount_bind(step, opened)),
-                    (None, None) => Err(Error::new(Kind::System, "bind source was not opened")),
+                    None => Err(Error::new(Kind::System, "bind source was not opened")),
                 },
                 What::Remount(parameters) => self.remount(step, parameters),
                 What::Cgroup => {
@@ -93,7 +93,7 @@ impl Stage<'_> {
             "tmpfs" => self.place_of_tmpfs(step, &mut parameters)?,
             _ => mkdir_all_in_root(self.root, &step.destination)?,
         };
-        refuse_over_proc(&onto, step)?;
+        refuse_over_proc(&onto, &step.destination)?;
         let copied = fs
             .copy_up
             .then(|| open_in_root(self.root, &step.destination, OFlags::RDONLY | OFlags::DIRECTORY));
@@ -184,7 +184,7 @@ impl Stage<'_> {
             }
             onto
         };
-        refuse_over_proc(&onto, step)?;
+        refuse_over_proc(&onto, &step.destination)?;
         if step.flags.given {
             self.change_existing(&mount, step)?;
         }
@@ -359,14 +359,13 @@ pub fn set_attributes(mount: &OwnedFd, attr: MountAttr, step: &MountStep) -> Res
 
 /// A mount inside /proc could fake what the runtime or the container's programs trust, so only a few files
 /// may be covered. Asked of the opened place itself: no spelling of the path gets around it.
-fn refuse_over_proc(onto: &OwnedFd, step: &MountStep) -> Result<()> {
-    const PROC_ROOT_INODE: u64 = 1;
+pub fn refuse_over_proc(onto: &OwnedFd, destination: &Path) -> Result<()> {
     if rustix::fs::fstatfs(onto)?.f_type != libc::PROC_SUPER_MAGIC
-        || rustix::fs::fstat(onto)?.st_ino == PROC_ROOT_INODE
+        || rustix::fs::fstat(onto)?.st_ino == procfs::ROOT_INODE
     {
         return Ok(());
     }
-    let allowed = PROC_OVERMOUNTS.iter().any(|path| Path::new(path) == step.destination);
+    let allowed = PROC_OVERMOUNTS.iter().any(|path| Path::new(path) == destination);
     if allowed { Ok(()) } else { Err(Error::invalid("must not be mounted inside /proc")) }
 }
 

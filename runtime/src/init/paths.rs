@@ -13,7 +13,7 @@ use rustix::mount::OpenTreeFlags;
 use super::mounts::create_filesystem;
 use super::procfs::Proc;
 use super::rootfs::move_onto;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::launch::sources::Sources;
 use crate::plan::Plan;
 use crate::sys::mount::{MountAttr, mount_setattr};
@@ -107,8 +107,18 @@ pub fn write_sysctl(proc: &Proc, parameters: &[(PathBuf, String)]) -> Result<()>
     Ok(())
 }
 
+/// No deeper than this goes `tmpcopyup`: each step down takes descriptors and stack.
+const MAX_DEPTH: u32 = 256;
+
 /// Copies what `from` holds into the root of the detached mount `to`: `tmpcopyup`. Sockets are left out.
 pub fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    copy_level(from, to, MAX_DEPTH)
+}
+
+fn copy_level(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
+    let deeper = depth.checked_sub(1);
+    let deeper =
+        deeper.ok_or_else(|| Error::new(Kind::System, format!("more than {MAX_DEPTH} folders deep")))?;
     for entry in Dir::read_from(from)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -124,7 +134,10 @@ pub fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
                 rustix::fs::mkdirat(to, name, mode).with_context(context)?;
                 let open =
                     |at: &OwnedFd| rustix::fs::openat(at, name, plain | OFlags::DIRECTORY, Mode::empty());
-                copy_tree(&open(from)?, &open(to)?).with_context(context)?;
+                copy_level(&open(from)?, &open(to)?, deeper).map_err(|error| match depth {
+                    MAX_DEPTH => error.prefixed(context()),
+                    _ => error, // one name is enough
+                })?;
             }
             FileType::RegularFile => {
                 let mut source =

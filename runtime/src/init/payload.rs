@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::passed::PassedFds;
+use super::rootfs;
 use crate::error::{Context, Error, Kind, Result, describe_errno};
 use crate::plan::process::ProcessPlan;
 use crate::sys::path::{mkdir_all_in_root, open_in_root};
@@ -57,8 +58,10 @@ pub fn enter_cwd_as_user(process: &ProcessPlan, entered: bool) -> Result<()> {
     if entered {
         return Ok(());
     }
-    rustix::process::chdir(&process.cwd).on(CHDIR, &process.cwd).in_field("process.cwd")?;
-    prove_cwd_is_inside(process)
+    match enter_cwd(&rootfs::open_current()?, process)? {
+        true => Ok(()),
+        false => Err(Errno::ACCESS).on(CHDIR, &process.cwd).in_field("process.cwd"),
+    }
 }
 
 /// A link in the root may have led to a directory that was left open, of the host (CVE-2024-21626).
@@ -89,12 +92,14 @@ pub fn prepare(root: &OwnedFd, process: &ProcessPlan) -> Result<Program> {
 /// The home directory of `uid` in the container's /etc/passwd. That file is the image's: it may be a FIFO, a
 /// device, a link or endless, so only a regular file is read, and not without end.
 fn home_directory(root: &OwnedFd, uid: u32) -> Option<Vec<u8>> {
-    let file =
-        open_in_root(root, Path::new("/etc/passwd"), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
-            .ok()?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode) != FileType::RegularFile {
-        return None;
-    }
+    let open = |flags| {
+        let file = open_in_root(root, Path::new("/etc/passwd"), flags).ok()?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+        (kind == FileType::RegularFile).then_some(file)
+    };
+    // To open a device is to do something to it, so it is looked at first.
+    open(OFlags::PATH)?;
+    let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
     let mut text = Vec::new();
     std::fs::File::from(file).take(MAX_PASSWD).read_to_end(&mut text).ok()?;
     home_in(&text, uid)

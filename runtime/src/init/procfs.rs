@@ -15,6 +15,9 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::path::open_plain_in_root;
 
+/// That of the root of every procfs.
+pub const ROOT_INODE: u64 = 1;
+
 /// An open procfs, or why there is none.
 #[derive(Debug)]
 pub struct Proc(std::result::Result<OwnedFd, String>);
@@ -50,6 +53,8 @@ impl Proc {
 fn open_visible(root: &OwnedFd) -> Result<OwnedFd> {
     let proc = open_plain_in_root(root, Path::new("/proc"), OFlags::PATH | OFlags::DIRECTORY)
         .context("open /proc")?;
-    let is_proc = rustix::fs::fstatfs(&proc)?.f_type == libc::PROC_SUPER_MAGIC;
+    // The whole of it: a folder of one could have been put there instead.
+    let is_proc = rustix::fs::fstatfs(&proc)?.f_type == libc::PROC_SUPER_MAGIC
+        && rustix::fs::fstat(&proc)?.st_ino == ROOT_INODE;
     if is_proc { Ok(proc) } else { Err(Error::new(Kind::System, "/proc of the container is not procfs")) }
 }

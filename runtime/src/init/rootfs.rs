@@ -87,10 +87,12 @@ pub fn switch_to(root: &OwnedFd, plan: &Plan, no_pivot: bool) -> Result<()> {
 /// container mount a procfs or sysfs of its own as long as it sees one that is whole (mount_too_revealing). So
 /// those of the host are taken off, or covered where they can't be.
 fn hide_kernel_file_systems(rootfs: &Path) -> Result<()> {
+    // As the kernel names it, whatever links the bundle's path goes by.
+    let rootfs = std::fs::canonicalize(rootfs).on("find", rootfs)?;
     let whole = |mount: &Mount| {
         matches!(mount.kind.as_str(), "proc" | "sysfs")
             && mount.root == Path::new("/")
-            && !mount.point.starts_with(rootfs)
+            && !mount.point.starts_with(&rootfs)
     };
     for mount in mountinfo::read()?.into_iter().filter(whole) {
         let hide = || {

@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::termios::Winsize;
 
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::socket;
-use crate::sys::path::{create_file_in_root, open_in_root};
+use crate::sys::path::{create_plain_file_in_root, open_in_root};
 use crate::sys::terminal::open_follower;
 
 /// linux/magic.h
@@ -25,12 +25,7 @@ pub fn attach(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) -> Res
 /// Makes a terminal, sends its leader over `socket`, and makes its follower controlling terminal and standard
 /// streams.
 pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) -> Result<OwnedFd> {
-    let leader = open_in_root(root, Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
-        .context("open /dev/pts/ptmx: is devpts mounted there?")?;
-    // The image could have put anything there (CVE-2025-52565).
-    if rustix::fs::fstatfs(&leader)?.f_type as i64 != DEVPTS_SUPER_MAGIC {
-        return Err(Error::new(Kind::System, "/dev/pts/ptmx is not of a devpts"));
-    }
+    let leader = open_leader(root)?;
     let follower = open_follower(&leader).context("open the terminal")?;
     if let Some((rows, columns)) = size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -45,8 +40,22 @@ pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) 
     Ok(follower)
 }
 
+/// The image could have put anything there (CVE-2025-52565), and to open a device is to do something to it. So the
+/// file system is looked at first: in a devpts nobody makes anything but the kernel.
+fn open_leader(root: &OwnedFd) -> Result<OwnedFd> {
+    let directory = open_in_root(root, Path::new("/dev/pts"), OFlags::PATH | OFlags::DIRECTORY)
+        .context("open /dev/pts: is devpts mounted there?")?;
+    if rustix::fs::fstatfs(&directory)?.f_type as i64 != DEVPTS_SUPER_MAGIC {
+        return Err(Error::new(Kind::System, "/dev/pts is not a devpts"));
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat2(&directory, "ptmx", flags, Mode::empty(), resolve).context("open /dev/pts/ptmx")
+}
+
 fn bind_console(root: &OwnedFd, follower: &OwnedFd) -> Result<()> {
-    let onto = create_file_in_root(root, Path::new("/dev/console"))?;
+    // A link there could put it over any file of the container.
+    let onto = create_plain_file_in_root(root, Path::new("/dev/console"))?;
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = rustix::mount::open_tree(follower.as_fd(), "", flags)?;
@@ -71,11 +80,18 @@ pub fn reopen_null(root: &OwnedFd) -> Result<()> {
     if streams == [false; 3] {
         return Ok(());
     }
-    // A container need not have one, and what an image has put there need not be one.
-    let Ok(null) = open_in_root(root, Path::new("/dev/null"), OFlags::RDWR) else { return Ok(()) };
+    // A container need not have one, and what is there need not be one: it is looked at before it is opened, and
+    // opened so that it neither waits for somebody nor becomes our terminal if it is another by then.
+    let path = Path::new("/dev/null");
+    if !open_in_root(root, path, OFlags::PATH).is_ok_and(|file| is_null(file.as_fd())) {
+        return Ok(());
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let Ok(null) = open_in_root(root, path, flags) else { return Ok(()) };
     if !is_null(null.as_fd()) {
         return Ok(());
     }
+    rustix::fs::fcntl_setfl(&null, OFlags::RDWR)?;
     let replace = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
     for (replace, _) in replace.iter().zip(streams).filter(|(_, is_null)| *is_null) {
         replace(&null).context("put the container's /dev/null in the place of the host's")?;

@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod idmap;
+pub mod locate;
 pub mod network;
 pub mod preview;
 pub mod program;

@@ -5,12 +5,13 @@
 //! mounts init does it, who has the right in namespaces of its own.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType};
 use rustix::mount::OpenTreeFlags;
 
 use super::idmap;
+use super::locate::{self, Place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
@@ -21,14 +22,25 @@ use crate::sys::process::in_user_namespace;
 /// The opened things.
 #[derive(Debug)]
 pub struct Sources {
-    /// For each mount step that binds something of the host: the detached mount and whether it is a directory.
-    pub binds: Vec<Option<(OwnedFd, bool)>>,
+    /// For each mount step that binds something: that.
+    pub binds: Vec<Option<Source>>,
     /// For each mount step that init has to map the ids of: the user namespace that lends the mapping.
     pub idmaps: Vec<Option<OwnedFd>>,
     /// A detached mount of the host's /dev/null, proved to be that: what masked files become.
     pub null: OwnedFd,
     /// Detached mounts of the host's nodes of `plan.devices`, for user namespaces, which may not make any.
     pub devices: Vec<Option<OwnedFd>>,
+    /// Whether the kernel shows its memory, to which there is a link in /dev then (as runc).
+    pub has_kcore: bool,
+}
+
+/// What a bind mount shows.
+#[derive(Debug)]
+pub enum Source {
+    /// Something of the host: a detached mount, and whether it is a directory.
+    Host(OwnedFd, bool),
+    /// This path of the container's own root, which init opens when it is its turn.
+    Inside(PathBuf),
 }
 
 /// Whether this process may make detached mounts: it takes CAP_SYS_ADMIN in the user namespace that owns the mount
@@ -43,39 +55,43 @@ pub fn open(plan: &Plan) -> Result<Sources> {
     let in_user_namespace = plan.namespaces.has(libc::CLONE_NEWUSER) || in_user_namespace();
     let host_node = |node: &Node| {
         (in_user_namespace && node.file_type != libc::S_IFIFO)
-            .then(|| bind(&node.path, false, libc::MS_PRIVATE).ok())
+            .then(|| copy_of(CWD, &node.path, false, libc::MS_PRIVATE).ok())
             .flatten()
-            .map(|(mount, _)| mount)
     };
     let mut sources = Sources {
         binds: Vec::new(),
         idmaps: Vec::new(),
         null: open_null()?,
         devices: plan.devices.iter().map(host_node).collect(),
+        has_kcore: Path::new("/proc/kcore").exists(),
     };
     for step in &plan.mounts {
-        sources.add(step, plan.root_propagation.inherited)?;
+        sources.add(step, plan)?;
     }
     Ok(sources)
 }
 
 impl Sources {
     /// Opens what one mount step needs.
-    pub fn add(&mut self, step: &MountStep, propagation: u64) -> Result<()> {
+    pub fn add(&mut self, step: &MountStep, plan: &Plan) -> Result<()> {
         let field = format!("mounts[{}]", step.index);
         let mapping = step.idmap.as_ref().map(|map| idmap::namespace(&map.ids));
         let mut mapping = mapping.transpose().in_field(format!("{field}.uidMappings"))?;
         let mut opened = None;
-        if let What::Bind { source, recursive, inside: None } = &step.what {
-            let (mount, is_directory) = bind(source, *recursive, propagation)
-                .on("bind source", source)
-                .in_field(format!("{field}.source"))?;
-            if let (Some(namespace), Some(map)) = (mapping.take(), &step.idmap) {
+        if let What::Bind { source, recursive, inside } = &step.what {
+            let found = match inside {
+                Some(path) => Ok(Source::Inside(path.clone())),
+                None => bind(source, *recursive, plan),
+            };
+            let found = found.on("bind source", source).in_field(format!("{field}.source"))?;
+            if let (Source::Host(mount, _), Some(map)) = (&found, &step.idmap)
+                && let Some(namespace) = mapping.take()
+            {
                 set_idmap(mount.as_fd(), map.recursive, namespace.as_fd())
                     .on("map the ids of", source)
                     .in_field(format!("{field}.uidMappings"))?;
             }
-            opened = Some((mount, is_directory));
+            opened = Some(found);
         }
         self.binds.push(opened);
         self.idmaps.push(mapping);
@@ -83,15 +99,23 @@ impl Sources {
     }
 }
 
-fn bind(source: &Path, recursive: bool, propagation: u64) -> Result<(OwnedFd, bool)> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    keep_apart(&tree, recursive, propagation)?;
+fn bind(source: &Path, recursive: bool, plan: &Plan) -> rustix::io::Result<Source> {
+    let file = match locate::find(source, &plan.rootfs)? {
+        Place::Inside(path) => return Ok(Source::Inside(path)),
+        Place::Host(file) => file,
+    };
+    let tree = copy_of(&file, Path::new(""), recursive, plan.root_propagation.inherited)?;
     let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
-    Ok((tree, is_directory))
+    Ok(Source::Host(tree, is_directory))
+}
+
+fn copy_of(at: impl AsFd, path: &Path, recursive: bool, propagation: u64) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
+    let tree = rustix::mount::open_tree(at, path, flags)?;
+    keep_apart(&tree, recursive, propagation)?;
+    Ok(tree)
 }
 
 /// A copy of a shared mount is shared with the host until told otherwise.
@@ -103,7 +127,8 @@ pub fn keep_apart(tree: &OwnedFd, recursive: bool, propagation: u64) -> rustix::
 }
 
 fn open_null() -> Result<OwnedFd> {
-    let (null, _) = bind(Path::new("/dev/null"), false, libc::MS_PRIVATE).on("open", "/dev/null")?;
+    let path = "/dev/null";
+    let null = copy_of(CWD, Path::new(path), false, libc::MS_PRIVATE).on("open", path)?;
     let stat = rustix::fs::fstat(&null)?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3);

@@ -11,6 +11,10 @@ use rustix::io::Errno;
 /// The kernel's own bound on symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
+/// How often a look-up is begun again that renames elsewhere have disturbed. Somebody who does nothing but rename
+/// spoils one in a few; nobody must be able to keep us at it for ever.
+const MAX_TRIES: u32 = 10_000;
+
 /// Opens `path` as a process chrooted to `root` would, but for magic links, which are refused.
 pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     open_resolved(root.as_fd(), path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
@@ -28,12 +32,13 @@ fn open_resolved(
     resolve: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    loop {
+    for _ in 0..MAX_TRIES {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN) => {} // a rename elsewhere raced with a `..`: the kernel asks for another try
             other => return other,
         }
     }
+    Err(Errno::AGAIN)
 }
 
 /// Opens the directory `path` below `root` as `O_PATH`, making what is missing with mode 0755.
@@ -46,9 +51,9 @@ fn mkdir_all(root: BorrowedFd<'_>, path: &Path, links: u32) -> rustix::io::Resul
         Err(Errno::NOENT) => {}
         other => return other,
     }
-    if let (Some(Component::ParentDir), Some(below)) = (path.components().next_back(), path.parent()) {
+    if path.components().next_back() == Some(Component::ParentDir) {
         // Back out of what is not there: where it would have been, and it is not made for that (as runc).
-        return mkdir_all(root, &split(below)?.0, links);
+        return mkdir_all(root, &without_ways_back(path), links);
     }
     let (parent_path, name) = split(path)?;
     let parent = mkdir_all(root, &parent_path, links)?;
@@ -89,6 +94,16 @@ pub fn create_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<O
     Err(Errno::LOOP)
 }
 
+/// The same, where no link may stand in the file's place.
+pub fn create_plain_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let (parent, name) = parent_in_root(root, path)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(Errno::EXIST) => open_plain_in_root(&parent, Path::new(name), OFlags::PATH),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// The parent directory (made where missing) of `path` as `O_PATH`, and the last component.
 pub fn parent_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<(OwnedFd, &OsStr)> {
     let (parent, name) = split(path)?;
@@ -114,6 +129,19 @@ pub fn chmod(file: &OwnedFd, mode: u32) -> rustix::io::Result<()> {
     }
 }
 
+/// The path with each `..` taken as the undoing of the name before it.
+fn without_ways_back(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            Component::Normal(name) => plain.push(name),
+            _ => {}
+        }
+    }
+    plain
+}
+
 fn split(path: &Path) -> rustix::io::Result<(PathBuf, &OsStr)> {
     match path.components().next_back() {
         Some(Component::Normal(name)) => Ok((path.parent().unwrap_or(Path::new("")).to_owned(), name)),
@@ -122,6 +150,9 @@ fn split(path: &Path) -> rustix::io::Result<(PathBuf, &OsStr)> {
 }
 
 fn link_target(parent: &OwnedFd, parent_path: &Path, name: &OsStr) -> rustix::io::Result<Option<PathBuf>> {
+    if rustix::fs::fstatfs(parent)?.f_type == libc::PROC_SUPER_MAGIC {
+        return Err(Errno::LOOP); // what it leads to is not what it says, and nothing can be made here
+    }
     match rustix::fs::readlinkat(parent, name, Vec::new()) {
         Ok(target) => {
             use std::os::unix::ffi::OsStrExt as _;
@@ -153,6 +184,8 @@ mod tests {
         let (dir, fd) = root();
         mkdir_all_in_root(&fd, Path::new("/missing/../made")).unwrap();
         create_file_in_root(&fd, Path::new("/missing/../file")).unwrap();
+        mkdir_all_in_root(&fd, Path::new("/missing/deep/../../../../up")).unwrap();
+        assert!(dir.join("up").is_dir());
         assert!(dir.join("made").is_dir() && dir.join("file").is_file() && !dir.join("missing").exists());
         std::fs::remove_dir_all(dir).unwrap();
     }
