@@ -100,6 +100,11 @@ impl Condition {
         Ok(Condition { index: arg.index, operator, value, mask, is_32_bit })
     }
 
+    /// A mask that leaves nothing of the argument is no condition, as for libseccomp.
+    fn always_holds(&self) -> bool {
+        self.mask & if self.is_32_bit { u64::from(u32::MAX) } else { u64::MAX } == 0
+    }
+
     fn assemble(&self, code: &mut Vec<Instruction>) {
         let (high, low) = halves(self.value);
         let (high_mask, low_mask) = halves(self.mask);
@@ -144,8 +149,13 @@ impl Condition {
 pub(crate) fn resolve(field: &str, args: &[SyscallArg], is_32_bit: bool) -> Result<Vec<Vec<Condition>>> {
     let one =
         |(at, arg): (usize, &SyscallArg)| Condition::resolve(&format!("{field}.args[{at}]"), arg, is_32_bit);
-    let all = args.iter().enumerate().map(one).collect::<Result<Vec<_>>>()?;
+    let mut all = args.iter().enumerate().map(one).collect::<Result<Vec<_>>>()?;
     let repeated = all.iter().enumerate().any(|(at, c)| all.iter().take(at).any(|d| d.index == c.index));
+    let before = all.len();
+    all.retain(|condition| !condition.always_holds());
+    if repeated && all.len() < before {
+        all.clear(); // one of the alternatives always holds
+    }
     Ok(match (all.is_empty(), repeated) {
         (true, _) => Vec::new(),
         (false, true) => all.into_iter().map(|condition| vec![condition]).collect(),

@@ -110,7 +110,6 @@ pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
     let mut findings = Findings::default();
     check(seccomp, &mut findings);
     findings.into_result()?;
-    let default = action("linux.seccomp.defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
     let mut architectures = vec![Arch::NATIVE];
     for name in &seccomp.architectures {
         if let Some(arch) = Arch::parse("linux.seccomp.architectures", name)?
@@ -119,8 +118,14 @@ pub fn compile(seccomp: &spec::Seccomp) -> Result<Program> {
             architectures.push(arch);
         }
     }
+    compile_for(&architectures, seccomp)
+}
+
+/// The same for these architectures.
+fn compile_for(architectures: &[Arch], seccomp: &spec::Seccomp) -> Result<Program> {
+    let default = action("linux.seccomp.defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
     let mut maps = Vec::new();
-    for arch in architectures {
+    for &arch in architectures {
         maps.push((arch, answers(arch, seccomp, default)?));
     }
     let instructions = tree::assemble(&maps, default);
@@ -149,7 +154,9 @@ fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<Table> {
             if let Some(number) = number {
                 add(map.entry(number).or_insert_with(|| answer(default)), &alternatives, (ret, default));
             }
-            if let (Some((multiplexer, call)), true) = (arch.multiplexed(name), rule.args.is_empty()) {
+            if let Some((multiplexer, call)) = arch.multiplexed(name)
+                && (rule.args.is_empty() || is_stricter(ret, default))
+            {
                 let first_argument = vec![vec![Condition::equal(0, u64::from(call))]];
                 add(
                     map.entry(multiplexer).or_insert_with(|| answer(default)),
@@ -164,8 +171,17 @@ fn answers(arch: Arch, seccomp: &spec::Seccomp, default: u32) -> Result<Table> {
     let newest = last.max(map.keys().next_back().copied());
     Ok(Table {
         answers: map,
-        newer_from: newest.filter(|_| !silent && last.is_some()).map(|number| number.saturating_add(1)),
+        newer_from: newest
+            .filter(|_| !silent && last.is_some_and(|last| last > 0))
+            .map(|number| number.saturating_add(1)),
     })
+}
+
+/// Whether the kernel would choose the first of two answers (seccomp(2): they are numbers with a sign, the lower wins).
+/// A multiplexer's arguments are where no filter sees them, so that is what a rule with conditions comes to there.
+fn is_stricter(ret: u32, than: u32) -> bool {
+    let rank = |ret: u32| (ret & 0xffff_0000).cast_signed();
+    rank(ret) < rank(than)
 }
 
 fn answer(otherwise: u32) -> Answer {
@@ -247,5 +263,8 @@ fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
     Ok(flags)
 }
 
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod against_libseccomp;
 #[cfg(test)]
 mod tests;

@@ -20,10 +20,12 @@ pub(crate) fn assemble(tables: &[(Arch, Table)], default: u32) -> Vec<Instructio
             // Both ABIs have one architecture value; x32 numbers have a bit of their own.
             match tables.iter().find(|(arch, _)| *arch == Arch::X32) {
                 Some((_, x32)) => ranges.extend(X32_BIT, x32, default),
-                None => ranges.push(X32_BIT, plain(BAD_ARCH)),
+                None => {
+                    ranges.push(X32_BIT, plain(BAD_ARCH));
+                    ranges.push(u32::MAX, plain(default)); // -1 is what a tracer writes to skip a call
+                }
             }
         }
-        ranges.push(u32::MAX, plain(default)); // -1 is what a tracer writes to skip a call
         let section = search(&ranges.0);
         code.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: arch.audit() });
         code.push(instruction(JUMP, length(&section).saturating_add(1)));
