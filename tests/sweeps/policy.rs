@@ -258,7 +258,7 @@ fn single(stop: &Stop, path: &str) -> Option<&'static str> {
 }
 
 /// A container that asks for all that is done by path.
-fn demanding(terminal: bool) -> Sandbox {
+fn demanding(terminal: bool, user_namespace: bool) -> Sandbox {
     let sandbox = Sandbox::new(&["/opt/busybox", "echo", "fine"], |c| {
         let mounts = c["mounts"].as_array_mut().unwrap();
         mounts.retain(|mount| mount["destination"] != "/dev");
@@ -279,6 +279,13 @@ fn demanding(terminal: bool) -> Sandbox {
         c["process"]["terminal"] = json!(terminal);
         c["process"]["user"] = json!({"uid": 1000, "gid": 1000});
         c["root"]["readonly"] = json!(true);
+        if user_namespace {
+            // The nodes of the host are bound there, and other ones can not be made.
+            c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+            (c["linux"]["uidMappings"], c["linux"]["gidMappings"]) = (map.clone(), map);
+            c["linux"]["devices"] = json!([]);
+        }
     });
     let at = |path: &str| sandbox.rootfs().join(path);
     for folder in ["opt", "run", "covered/folder", "../volume"] {
@@ -330,8 +337,8 @@ fn hostile_root_is_walked_by_descriptor_alone() {
     if !is_ours() {
         return;
     }
-    for terminal in [false, true] {
-        let sandbox = demanding(terminal);
+    for (terminal, user_namespace) in [(false, false), (true, false), (false, true)] {
+        let sandbox = demanding(terminal, user_namespace);
         let (violations, looked_at) =
             watch(&sandbox, &["run", "--bundle", sandbox.bundle().to_str().unwrap(), &sandbox.id]);
         assert!(violations.is_empty(), "{}", violations.join("\n"));
@@ -344,7 +351,7 @@ fn running_container_is_entered_by_descriptor_alone() {
     if !is_ours() {
         return;
     }
-    let sandbox = demanding(false);
+    let sandbox = demanding(false, false);
     let text = std::fs::read_to_string(sandbox.bundle().join("config.json")).unwrap();
     sandbox.write_config(&text.replacen("[\"/opt/busybox\",\"echo\",\"fine\"]", "[\"sleep\",\"1000\"]", 1));
     sandbox.start();

@@ -434,6 +434,7 @@ fn exchange_at_any_call_does_nothing_to_the_host() {
     let offset =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as usize;
     let picks = |index: usize, of: usize| (index + offset).is_multiple_of((of / some).max(1));
+    say(&format!("swap: every point whose number and {offset} make a multiple of the stride"));
     let only = std::env::var("WHARF_SWEEP_VICTIM").unwrap_or_default();
     let victims: Vec<_> = VICTIMS.iter().filter(|victim| only.is_empty() || victim.path == only).collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
