@@ -6,6 +6,7 @@
 mod apparmor;
 mod binds;
 mod checkpoint;
+mod devices;
 mod errors;
 mod events;
 mod exec;

@@ -22,7 +22,7 @@ pub fn dialogue(input: &[u8]) {
     let mut choices = Choices(input);
     let kind = choices.one(&[Kind::Invalid, Kind::NotFound, Kind::Unsupported, Kind::NotExecutable]);
     let errno = i32::from(choices.byte());
-    let times = 1 << choices.below(14);
+    let times = 1 << choices.below(10); // up to twice what fits
     let text = String::from_utf8_lossy(&choices.0[..choices.0.len().min(64)]).repeat(times);
     let error = Err::<(), _>(Error::new(kind, text.clone()).with_errno(errno));
     let error = match choices.below(3) {

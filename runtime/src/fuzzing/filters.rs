@@ -123,7 +123,7 @@ fn rules(choices: &mut Choices<'_>) -> Vec<DeviceRule> {
         4 => Some(choices.number() as i64),
         small => Some(small as i64 - 5),
     };
-    (0..choices.below(9))
+    (0..choices.below(6))
         .map(|_| DeviceRule {
             allow: choices.coin(),
             kind: choices.one(&["a", "b", "c", "u", "", "c", "b", "p"]).to_owned(),
