@@ -1,21 +1,31 @@
 //! `wharf-runtime`: splits the command line, protects itself, runs the verb, prints an error once, and
 //! chooses the exit code.
+//!
+//! It is entered as a C program is. What the standard library's own entry does before is done in `sys::process::begin`,
+//! but for a handler that names stack overflows: to find the stack's end it reads /proc/self/maps, which costs more
+//! than all else at the start of a program, and half the C library comes in with it.
+#![no_main]
 
-use std::process::ExitCode;
+use std::io::Write as _;
 
 use wharf_runtime::cli::{self, Words};
 use wharf_runtime::error::Result;
 use wharf_runtime::{command, log as sink, seal};
 
-fn main() -> ExitCode {
+#[expect(unsafe_code, reason = "only the name is meant: the C library's start-up code calls this, once")]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    wharf_runtime::sys::process::begin();
     let mut failed = 1;
-    match run(&mut failed) {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+    let code = match run(&mut failed) {
+        Ok(code) => u8::try_from(code).unwrap_or(u8::MAX),
         Err(error) => {
             sink::report(&error);
-            ExitCode::from(failed)
+            failed
         }
-    }
+    };
+    std::io::stdout().flush().ok(); // nobody is left to tell
+    i32::from(code)
 }
 
 fn run(failed: &mut u8) -> Result<i32> {

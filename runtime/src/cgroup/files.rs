@@ -5,7 +5,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::error::{Context, Result};
+use crate::sys::file;
 
 /// A directory and all below it, parents first; empty when it is not there.
 pub(super) fn tree(path: &Path) -> Result<Vec<PathBuf>> {
@@ -25,12 +28,10 @@ pub(super) fn tree(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The processes of one directory. Those of a PID namespace that we can't see read as 0 and are left out.
 pub(super) fn read_pids(dir: &Path) -> Result<Vec<i32>> {
-    let text = match std::fs::read_to_string(dir.join("cgroup.procs")) {
-        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV) => {
-            return Ok(Vec::new());
-        }
+    let text = match file::read_text(dir.join("cgroup.procs")) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(Vec::new()),
         // A threaded cgroup lists no processes; its domain, above it, does.
-        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
     };
     Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
@@ -45,12 +46,16 @@ pub(super) fn write_file(path: &Path, value: &str) -> Result<()> {
     write().with_context(|| format!("write {value:?} to {}", path.display()))
 }
 
+/// Opens a file that takes more than one wish.
+pub(super) fn open_for_writing(path: &Path) -> Result<std::fs::File> {
+    std::fs::OpenOptions::new().write(true).open(path).on("open", path)
+}
+
 /// The whole text, without the last newline; `None` when there is no such file or no such controller any more.
 pub(super) fn read_file(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
+    match file::read_text(path) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP)) => Ok(None),
-        Err(e) => Err(e).on("read", path),
+        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno).on("read", path),
     }
 }

@@ -73,15 +73,21 @@ impl Cgroup {
         allow_every_cpu(pid)
     }
 
+    /// Moves a process that goes into v1's by itself (see [`super::Doors`]) into the unified one.
+    pub fn join_unified(&self, pid: i32) -> Result<()> {
+        let Some(dir) = self.unified() else { return Ok(()) };
+        self.bear(dir, self.move_to(&dir.path, dir, pid))
+    }
+
     /// Moves an exec'd process into those below, or where nothing is asked for, to where `init` is if need be. Its
-    /// processors stay as they are.
-    pub fn join_below(&self, pid: i32, below: &Below, init: i32) -> Result<()> {
+    /// processors stay as they are. With `enters_v1` it sees to those hierarchies by itself.
+    pub fn join_below(&self, pid: i32, below: &Below, init: i32, enters_v1: bool) -> Result<()> {
         let unknown =
             below.0.keys().find(|name| !name.is_empty() && self.dirs.iter().all(|dir| !dir.has(name)));
         if let Some(name) = unknown {
             return Err(Error::invalid(format!("unknown controller {name} in --cgroup")));
         }
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().filter(|dir| dir.unified || !enters_v1) {
             let path = below.path_in(dir);
             let result = match self.move_to(&path, dir, pid) {
                 Err(error) if below.is_empty() && has_moved(&error) => {
@@ -132,7 +138,7 @@ fn has_moved(error: &Error) -> bool {
 /// Init's directory in a hierarchy, by /proc/PID/cgroup; `None` where that is out of our sight.
 fn where_init_is(dir: &Dir, init: i32) -> Result<Option<PathBuf>> {
     let path = format!("/proc/{init}/cgroup");
-    let text = std::fs::read_to_string(&path).on("read", &path)?;
+    let text = crate::sys::file::read_text(&path).on("read", &path)?;
     Ok(find_in(dir, &text))
 }
 

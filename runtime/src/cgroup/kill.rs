@@ -103,7 +103,7 @@ impl Cgroup {
         }
     }
 
-    fn freezer(&self) -> Option<&Dir> {
+    pub(super) fn freezer(&self) -> Option<&Dir> {
         self.with("freezer").or_else(|| self.unified())
     }
 }

@@ -6,6 +6,7 @@
 //! `v1` and `v2` have what only one version knows.
 
 mod apply;
+mod doors;
 mod files;
 pub(crate) mod hierarchy;
 pub(crate) mod join;
@@ -29,6 +30,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::mountinfo;
 use files::{read_pids, tree};
 
+pub use doors::Doors;
 pub use hierarchy::{Dir, Mode};
 pub use join::{Below, allow_every_cpu};
 pub use oom::OomWatch;
@@ -121,7 +123,10 @@ impl Cgroup {
     pub fn refuse_used(&self) -> Result<()> {
         for dir in &self.dirs {
             let context = || format!("create cgroup {}", dir.path.display());
-            if dir.path.is_dir() && self.check_usable(dir).is_err_and(|error| self.bears(dir, &error)) {
+            if self.tolerant
+                && dir.path.is_dir()
+                && self.check_usable(dir).is_err_and(|error| self.bears(dir, &error))
+            {
                 continue; // somebody else's, and done without
             }
             for path in tree(&dir.path)? {

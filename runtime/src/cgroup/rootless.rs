@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Cgroup, Dir, Driver, Mode, hierarchy};
 use crate::error::{Context, Error, Result};
-use crate::sys::mountinfo;
+use crate::sys::{file, mountinfo};
 
 impl Cgroup {
     /// With `tolerant`, directories that may not be made are done without. A place that the config does not name
@@ -97,7 +97,7 @@ struct OwnCgroups(String);
 
 impl OwnCgroups {
     fn read() -> Result<OwnCgroups> {
-        std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup").map(OwnCgroups)
+        file::read_text("/proc/self/cgroup").context("read /proc/self/cgroup").map(OwnCgroups)
     }
 
     /// Where this process is in the hierarchy of `dir`; its mount point if that is not in sight.

@@ -1,24 +1,29 @@
 //! What is peculiar to cgroup v1: cpusets that start empty, device lists, the freezer (kernel
 //! Documentation/admin-guide/cgroup-v1).
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Dir;
-use super::files::{read_file, write_file};
+use super::files::{open_for_writing, read_file, write_file};
 use super::make::levels;
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Exceptions, Rule};
+use crate::sys::file;
 
 /// A new cpuset has no processors and no memory, so no task can enter it: each level takes its parent's.
 pub(super) fn inherit_cpuset(dir: &Dir) -> Result<()> {
     for path in levels(dir) {
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            let own = std::fs::read_to_string(path.join(file)).with_context(|| format!("read {file}"))?;
-            let Some(parent) = path.parent().filter(|_| own.trim().is_empty()) else { continue };
-            let value = std::fs::read_to_string(parent.join(file))
-                .with_context(|| format!("read parent's {file}"))?;
-            write_file(&path.join(file), value.trim())?;
+        let is_new = path == dir.path && dir.created.iter().any(|created| created == path);
+        for name in ["cpuset.cpus", "cpuset.mems"] {
+            let read = |dir: &Path| file::read_text(dir.join(name)).on("read", dir.join(name));
+            let Some(parent) = path.parent() else { continue };
+            if is_new || read(path)?.trim().is_empty() {
+                write_file(&path.join(name), read(parent)?.trim())?;
+            }
         }
     }
     Ok(())
@@ -26,8 +31,18 @@ pub(super) fn inherit_cpuset(dir: &Dir) -> Result<()> {
 
 /// Sets the default and the exceptions from it that the rules come to.
 pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
-    for (file, value) in Exceptions::follow(rules)?.writes() {
-        write_file(&dir.path.join(file), &value)?;
+    // Each file is opened once for all its lines: two system calls less for each of a dozen.
+    let mut open: Option<(PathBuf, File)> = None;
+    for (name, value) in Exceptions::follow(rules)?.writes() {
+        let path = dir.path.join(name);
+        let file = match open.take() {
+            Some((before, file)) if before == path => file,
+            _ => open_for_writing(&path)?,
+        };
+        (&file)
+            .write_all(value.as_bytes())
+            .with_context(|| format!("write {value:?} to {}", path.display()))?;
+        open = Some((path, file));
     }
     Ok(())
 }
@@ -41,7 +56,7 @@ pub(super) fn change_devices(dir: &Dir, old: &Exceptions, new: &Exceptions) -> R
 /// that waits in the kernel for another that is frozen already: then it is thawed for a moment and asked again.
 pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
     let path = dir.path.join("freezer.state");
-    let read = || std::fs::read_to_string(&path).context("read freezer.state");
+    let read = || file::read_text(&path).context("read freezer.state");
     if !frozen {
         write_file(&path, "THAWED")?;
         return match read()?.trim() {

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::output;
@@ -32,20 +32,40 @@ use crate::spec::state::{ContainerProcessState, Status};
 /// The verb.
 pub fn create(globals: &Globals, words: &Create) -> Result<()> {
     let (id, making, named_by_bundle) = resolve_id(&words.id, &words.making)?;
-    if making.console_socket.is_none() && wants_terminal(&making.bundle) {
+    let context = || format!("{} create failed", crate::log::program());
+    let bundle = Bundle::open(&making).with_context(context)?;
+    if making.console_socket.is_none() && bundle.wants_terminal() {
         return Err(Error::invalid(
             "process.terminal: cannot allocate tty if wharf-runtime will detach without --console-socket",
         ));
     }
-    make(globals, &id, &making, None).with_context(|| format!("{} create failed", crate::log::program()))?;
+    make(globals, &id, &making, bundle, None).with_context(context)?;
     if named_by_bundle {
         writeln!(output(), "{}", id.as_str())?;
     }
     Ok(())
 }
 
-fn wants_terminal(bundle: &Path) -> bool {
-    spec::load(bundle).is_ok_and(|spec| spec.process.is_some_and(|process| process.terminal))
+/// A bundle whose config was read.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    spec: spec::Spec,
+}
+
+impl Bundle {
+    /// Reads it.
+    pub fn open(making: &Making) -> Result<Bundle> {
+        let path = std::fs::canonicalize(&making.bundle)
+            .with_context(|| format!("open bundle {}", making.bundle.display()))?;
+        let spec = spec::load(&path)?;
+        Ok(Bundle { path, spec })
+    }
+
+    /// Whether its process has a terminal.
+    pub fn wants_terminal(&self) -> bool {
+        self.spec.process.as_ref().is_some_and(|process| process.terminal)
+    }
 }
 
 /// A lone word with a slash can't be an ID: it is the bundle, and its folder's name is the ID.
@@ -70,10 +90,13 @@ pub struct Made {
 }
 
 /// Makes a container. `console` stands in for `--console-socket` where the caller is the terminal's user.
-pub fn make(globals: &Globals, id: &ContainerId, making: &Making, console: Option<OwnedFd>) -> Result<Made> {
-    let bundle: PathBuf = std::fs::canonicalize(&making.bundle)
-        .with_context(|| format!("open bundle {}", making.bundle.display()))?;
-    let spec = spec::load(&bundle)?;
+pub fn make(
+    globals: &Globals,
+    id: &ContainerId,
+    making: &Making,
+    Bundle { path: bundle, spec }: Bundle,
+    console: Option<OwnedFd>,
+) -> Result<Made> {
     // All that can be wrong with the config is found before anything is touched.
     let mut findings = Findings::default();
     let plan = Plan::resolve_all(id.as_str(), &bundle, &spec, &mut findings);
@@ -88,7 +111,7 @@ pub fn make(globals: &Globals, id: &ContainerId, making: &Making, console: Optio
     let passed = PassedFds::announced(making.preserve_fds);
     passed.check()?;
     // Without the right to make detached mounts here, init has it in its own user namespace.
-    let sources = sources::can_open().then(|| sources::open(&plan)).transpose()?;
+    let sources = sources::open_if_permitted(&plan)?;
     let console = match (&making.console_socket, plan.process.as_ref().and_then(|p| p.terminal)) {
         (Some(path), Some(_)) => Some(socket::connect("console socket", path)?),
         (Some(_), None) => return Err(Error::invalid("--console-socket: the process has no terminal")),
@@ -205,9 +228,12 @@ impl Undo {
         let (plan, record) = (&wanted.plan, &self.record);
         let shows_cgroups = plan.mounts.iter().any(|step| matches!(step.what, What::Cgroup));
         let cgroups = shows_cgroups.then(|| record.cgroup.shown()).transpose()?;
+        let doors = record.cgroup.doors()?;
+        let (goes_in_alone, birthplace) = (doors.is_some(), record.cgroup.birthplace());
         let given = Inheritance {
             plan,
             record,
+            doors,
             cgroups: cgroups.as_ref(),
             seccomp: wanted.seccomp.as_ref(),
             sources: wanted.sources,
@@ -221,11 +247,22 @@ impl Undo {
         let join = Join::Paths(plan.namespaces.join.clone());
         let (create, time_offsets) = (plan.namespaces.at_birth(), plan.namespaces.time_offsets.as_str());
         let oom_score_adj = plan.process.as_ref().and_then(|process| process.oom_score_adj);
-        let birth = Birth { create, join: &join, time_offsets, oom_score_adj };
+        let cgroup = birthplace.as_ref().map(OwnedFd::as_fd);
+        let birth = Birth { create, join: &join, time_offsets, oom_score_adj, cgroup };
         let mut init = spawn(&birth, |runtime| init::run(given, runtime))?;
         self.record.init = Identity::of(init.pid);
-        self.record.save(&dir)?;
-        self.record.cgroup.admit(&self.record.id, init.pid, &self.record.config)?;
+        // Until `create` has returned init dies with us, so the record without it is enough to clean up by. It is
+        // for those who ask meanwhile, and hooks and agents alone can; writing it takes some 0.1 ms.
+        let asked = !plan.hooks.lists().iter().all(|(_, list)| list.is_empty())
+            || wanted.seccomp.as_ref().is_some_and(|program| program.notifies);
+        if asked {
+            self.record.save(&dir)?;
+        }
+        match (goes_in_alone, init.born_inside) {
+            (true, true) => {}
+            (true, false) => self.record.cgroup.join_unified(init.pid)?,
+            (false, _) => self.record.cgroup.admit(&self.record.id, init.pid, &self.record.config)?,
+        }
         prepare(&self.record, plan, &init)?;
         init.tell(&Message::Mapped)?;
         init.wait_for_mounts()?;

@@ -51,8 +51,10 @@ pub fn delete_container(container: &Container, record: &Record) -> Result<()> {
         errors.extend(record.cgroup.freeze(false).err());
         errors.extend(end(init).err());
     }
-    errors.extend(record.cgroup.kill(libc::SIGKILL).err());
-    errors.extend(record.cgroup.remove().err());
+    if !record.cgroup.remove_idle() {
+        errors.extend(record.cgroup.kill(libc::SIGKILL).err());
+        errors.extend(record.cgroup.remove().err());
+    }
     errors.extend(record.rdt.as_ref().and_then(|group| group.remove().err()));
     if !errors.is_empty() {
         let texts: Vec<String> = errors.iter().map(Error::to_string).collect();

@@ -72,8 +72,12 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
         log::warn!("{warning}");
     }
     let kinds = differing_namespaces(init.pid)?;
+    // Where the moment counts at which its processors are chosen, the runtime sees to all of it.
+    let doors = plan.exec_affinity.is_none().then(|| record.cgroup.doors_below(&below)).flatten();
+    let enters_v1 = doors.is_some();
     let given = Inheritance {
         process: &plan,
+        doors,
         seccomp: filter.as_ref(),
         keyring: (!record.no_new_keyring).then_some(record.id.as_str()),
         in_user_namespace: kinds & libc::CLONE_NEWUSER != 0,
@@ -88,9 +92,10 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
         join: &Join::Process(pidfd, kinds),
         time_offsets: "",
         oom_score_adj: plan.oom_score_adj,
+        cgroup: None,
     };
     let mut entered = spawn(&birth, |runtime| exec::run(given, runtime))?;
-    enter_groups(&record, &plan, (entered.pid, init.pid), &below)?;
+    enter_groups(&record, &plan, (entered.pid, init.pid), (&below, enters_v1))?;
     entered.tell(&Message::Mapped)?;
     let leader = relay.map(Relay::receive_leader);
     if filter.is_some_and(|filter| filter.notifies) {
@@ -109,14 +114,19 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
 }
 
 /// The container's control groups and the like, and the CPUs around them.
-fn enter_groups(record: &Record, plan: &ProcessPlan, (pid, init): (i32, i32), below: &Below) -> Result<()> {
+fn enter_groups(
+    record: &Record,
+    plan: &ProcessPlan,
+    (pid, init): (i32, i32),
+    (below, enters_v1): (&Below, bool),
+) -> Result<()> {
     let affinity = plan.exec_affinity.clone().unwrap_or_default();
     if let Some(mask) = &affinity.initial {
         sched_setaffinity(pid, mask).in_field("process.execCPUAffinity.initial")?;
         // In the words of runc's helper, which are the one trace that this leaves.
         log::debug!("nsexec[{pid}]: affinity: {mask}");
     }
-    record.cgroup.join_below(pid, below, init)?;
+    record.cgroup.join_below(pid, below, init, enters_v1)?;
     match (&affinity.initial, &affinity.last) {
         (_, Some(mask)) => sched_setaffinity(pid, mask).in_field("process.execCPUAffinity.final")?,
         (Some(_), None) => {} // the kernel's business (config.md, "execCPUAffinity")

@@ -1,9 +1,9 @@
 //! `run`: create, start, wait, delete; the exit code is the program's.
 
-use super::create::{make, resolve_id};
+use super::create::{Bundle, make, resolve_id};
 use super::delete::delete_container;
 use super::foreground::{self, Relay};
-use super::start::start_container;
+use super::start::start_parked;
 use crate::cli::Globals;
 use crate::cli::verbs::Run;
 use crate::error::{Context, Error, Result};
@@ -12,10 +12,8 @@ use crate::error::{Context, Error, Result};
 pub fn run(globals: &Globals, words: &Run) -> Result<i32> {
     let (id, making, _) = resolve_id(&words.id, &words.making)?;
     let context = || format!("{} run failed", crate::log::program());
-    let terminal = crate::spec::load(&making.bundle)
-        .with_context(context)?
-        .process
-        .is_some_and(|process| process.terminal);
+    let bundle = Bundle::open(&making).with_context(context)?;
+    let terminal = bundle.wants_terminal();
     if terminal && words.detach && making.console_socket.is_none() {
         let message =
             "process.terminal: cannot allocate tty if wharf-runtime will detach without --console-socket";
@@ -23,9 +21,9 @@ pub fn run(globals: &Globals, words: &Run) -> Result<i32> {
     }
     let relay = (terminal && making.console_socket.is_none()).then(Relay::prepare).transpose()?;
     let (relay, theirs) = relay.unzip();
-    let made = make(globals, &id, &making, theirs).with_context(context)?;
+    let made = make(globals, &id, &making, bundle, theirs).with_context(context)?;
     let leader = relay.map(Relay::receive_leader).transpose()?;
-    if let Err(error) = start_container(&made.container, &made.record) {
+    if let Err(error) = start_parked(&made.container, &made.record, &made.init.pidfd) {
         // Nothing may be left of a run that failed.
         delete_container(&made.container, &made.record)?;
         return Err(error).with_context(context);

@@ -1,5 +1,7 @@
 //! `start`: let the parked init go on, then run the poststart hooks.
 
+use std::os::fd::OwnedFd;
+
 use super::delete::delete_container;
 use super::open;
 use crate::cli::Globals;
@@ -37,12 +39,17 @@ pub fn start_container(container: &Container, record: &Record) -> Result<()> {
             return Err(Error::new(Kind::WrongStatus, "cannot start an already running container"));
         }
     }
+    let init = record.init.ok_or_else(|| Error::new(Kind::System, "no init"))?;
+    start_parked(container, record, &init.open()?)
+}
+
+/// Starts one of which it is known that it is parked, because the caller has just made it.
+pub fn start_parked(container: &Container, record: &Record, pidfd: &OwnedFd) -> Result<()> {
     let relay = notify::Relay::listen(&container.dir)?;
     let init = record.init.ok_or_else(|| Error::new(Kind::System, "no init"))?;
-    let pidfd = init.open()?;
     fifo::start(&container.dir)?;
     if let Some(relay) = relay {
-        relay.run(init.pid, &pidfd)?;
+        relay.run(init.pid, pidfd)?;
     }
     let Some(list) = record.config.hooks.as_ref().map(|hooks| &hooks.poststart) else { return Ok(()) };
     hooks::run("poststart", list, &record.state(Status::Running, init.pid))

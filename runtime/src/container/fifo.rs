@@ -62,6 +62,14 @@ impl Parked {
     }
 }
 
+/// Removes both pipes, if they are there and can be.
+pub(super) fn remove(dir: &Path) {
+    // Whoever removes the folder says what is wrong.
+    std::fs::remove_file(dir.join(RESULT)).ok();
+    std::fs::remove_dir(dir.join("result")).ok();
+    std::fs::remove_file(dir.join(START)).ok();
+}
+
 /// Whether init is parked, that is: created and not started.
 pub fn is_parked(dir: &Path) -> bool {
     open_for_writing(dir).is_ok()

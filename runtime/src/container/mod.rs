@@ -85,6 +85,12 @@ impl Container {
 
     /// Removes the folder; fine if it is gone.
     pub fn remove(&self) -> Result<()> {
+        // What is in it almost always, by name: a look into the folders costs four times as many system calls.
+        record::remove(&self.dir);
+        fifo::remove(&self.dir);
+        if std::fs::remove_dir(&self.dir).is_ok() {
+            return Ok(());
+        }
         match std::fs::remove_dir_all(&self.dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("remove {}", self.dir.display())),

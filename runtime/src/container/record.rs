@@ -86,6 +86,11 @@ impl Record {
     }
 }
 
+/// Removes `dir/state.json`, if it is there and can be.
+pub(super) fn remove(dir: &Path) {
+    std::fs::remove_file(dir.join(NAME)).ok(); // whoever removes the folder says what is wrong
+}
+
 /// Writes a file under a temporary name beside `path` and renames it.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let name =

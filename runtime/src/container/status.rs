@@ -38,7 +38,7 @@ impl Identity {
 /// Start time and state letter out of proc(5) stat. The second field is a name that can hold anything, so
 /// fields are counted from its last parenthesis.
 fn read_stat(pid: i32) -> Option<(u64, char)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&crate::sys::file::read_text(format!("/proc/{pid}/stat")).ok()?)
 }
 
 pub(crate) fn parse_stat(text: &str) -> Option<(u64, char)> {

@@ -8,6 +8,7 @@ use super::namespaces::Owner;
 use super::passed::PassedFds;
 use super::procfs::Proc;
 use super::{identity, namespaces, payload, procfs, rootfs, terminal};
+use crate::cgroup::Doors;
 use crate::error::{Context, Result};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::process::ProcessPlan;
@@ -18,6 +19,8 @@ use crate::plan::seccomp::Program;
 pub struct Inheritance<'a> {
     /// The program.
     pub process: &'a ProcessPlan,
+    /// The control groups that it goes into by itself; `None` where the runtime moves it.
+    pub doors: Option<Doors>,
     /// The container's compiled system call filter.
     pub seccomp: Option<&'a Program>,
     /// The container's ID, which names its session keyring; none if it was made without one.
@@ -37,9 +40,12 @@ pub struct Inheritance<'a> {
 }
 
 /// Returns only with an error. Namespaces are joined already; the socket closes by the execve itself.
-pub fn run(given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
+pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     namespaces::die_with_parent()?;
     namespaces::set_dumpable(false)?;
+    if let Some(doors) = given.doors.take() {
+        doors.enter()?;
+    }
     runtime.wait_for(&Message::Mapped)?;
     log::debug!("child process in init()");
     if let Some(root) = &given.root {

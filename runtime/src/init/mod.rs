@@ -20,7 +20,7 @@ pub mod terminal;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 
-use crate::cgroup::Shown;
+use crate::cgroup::{Doors, Shown};
 use crate::container::fifo::Parked;
 use crate::container::record::Record;
 use crate::error::{Context, Error, Result};
@@ -48,6 +48,8 @@ pub struct Inheritance<'a> {
     pub cgroups: Option<&'a Shown>,
     /// The compiled system call filter.
     pub seccomp: Option<&'a Program>,
+    /// The control groups that init goes into by itself; `None` where the runtime moves it.
+    pub doors: Option<Doors>,
     /// Opened by the runtime before the clone; `None` where it could not, and init has to.
     pub sources: Option<Sources>,
     /// Our ends of the start pipes.
@@ -69,6 +71,9 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     let plan = given.plan;
     // We are PID 1 of new namespaces but still see the host. Until `create` has returned we die with it.
     namespaces::die_with_parent()?;
+    if let Some(doors) = given.doors.take() {
+        doors.enter()?;
+    }
     runtime.wait_for(&Message::Mapped)?;
     log::debug!("child process in init()");
     namespaces::become_root_inside(plan, given.owner)?;

@@ -74,13 +74,14 @@ pub fn namespace(ids: &Ids) -> Result<OwnedFd> {
         Ids::Ranges(uids, gids) => (uids, gids),
     };
     let (ours, theirs) = sync::pair()?;
-    let pid = match clone3(libc::CLONE_NEWUSER as u64).context("create user namespace for an id mapping")? {
-        Cloned::Parent(pid, _) => pid,
-        Cloned::Child => {
-            drop(ours);
-            exit_now(i32::from(theirs.receive().is_err()))
-        }
-    };
+    let pid =
+        match clone3(libc::CLONE_NEWUSER as u64, None).context("create user namespace for an id mapping")? {
+            Cloned::Parent(pid, _) => pid,
+            Cloned::Child => {
+                drop(ours);
+                exit_now(i32::from(theirs.receive().is_err()))
+            }
+        };
     drop(theirs);
     let opened = write(pid, uids, gids).and_then(|()| {
         let path = format!("/proc/{pid}/ns/user");

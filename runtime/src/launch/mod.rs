@@ -30,6 +30,8 @@ pub struct Init {
     pub pid: i32,
     /// Refers to it for good.
     pub pidfd: OwnedFd,
+    /// Whether it was born in the control group of the unified hierarchy that it was to be born in.
+    pub born_inside: bool,
     sync: Sync,
     released: bool,
 }
@@ -40,7 +42,7 @@ impl Init {
         let number =
             rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::new(Kind::System, "no child"))?;
         let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty()).context("open pidfd")?;
-        Ok(Init { pid, pidfd, sync, released: false })
+        Ok(Init { pid, pidfd, born_inside: false, sync, released: false })
     }
 
     /// Sends a message.

@@ -50,8 +50,21 @@ pub fn can_open() -> bool {
     rustix::mount::open_tree(CWD, "/", flags).is_ok()
 }
 
+/// Opens all, or nothing where this process may not make detached mounts. Told by the first that it makes: one only to
+/// ask would have to be dissolved again, for which the kernel waits until all processors have seen it.
+pub fn open_if_permitted(plan: &Plan) -> Result<Option<Sources>> {
+    match open_null() {
+        Err(error) if error.errno() == Some(libc::EPERM) => Ok(None),
+        null => open_others(plan, null?).map(Some),
+    }
+}
+
 /// Opens all.
 pub fn open(plan: &Plan) -> Result<Sources> {
+    open_others(plan, open_null()?)
+}
+
+fn open_others(plan: &Plan, null: OwnedFd) -> Result<Sources> {
     let in_user_namespace = plan.namespaces.has(libc::CLONE_NEWUSER) || in_user_namespace();
     let host_node = |node: &Node| {
         (in_user_namespace && node.file_type != libc::S_IFIFO)
@@ -61,7 +74,7 @@ pub fn open(plan: &Plan) -> Result<Sources> {
     let mut sources = Sources {
         binds: Vec::new(),
         idmaps: Vec::new(),
-        null: open_null()?,
+        null,
         devices: plan.devices.iter().map(host_node).collect(),
         has_kcore: Path::new("/proc/kcore").exists(),
     };

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
@@ -35,6 +35,8 @@ pub struct Birth<'a> {
     pub time_offsets: &'a str,
     /// For proc(5) oom_score_adj.
     pub oom_score_adj: Option<i32>,
+    /// The directory of the unified hierarchy to be born in, if there is no intermediate process.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 impl Birth<'_> {
@@ -73,10 +75,20 @@ pub fn spawn(birth: &Birth<'_>, story: impl FnOnce(Sync) -> Result<Infallible>) 
         (false, true) => birth.create & libc::CLONE_NEWUSER as u64,
         (false, false) => 0,
     };
-    match clone3(first).context("clone: create namespaces").about("linux.namespaces")? {
+    // The kernel may refuse to have it born there for reasons of many kinds; then it is moved, which has its own
+    // error.
+    let place = birth.cgroup.filter(|_| direct);
+    let born = place.and_then(|place| clone3(first, Some(place)).ok());
+    let moved_in = born.is_some();
+    let cloned = match born {
+        Some(cloned) => cloned,
+        None => clone3(first, None).context("clone: create namespaces").about("linux.namespaces")?,
+    };
+    match cloned {
         Cloned::Parent(pid, _pidfd) => {
             drop(theirs);
-            let init = if direct { Init::adopt(pid, ours)? } else { follow_intermediate(pid, ours)? };
+            let mut init = if direct { Init::adopt(pid, ours)? } else { follow_intermediate(pid, ours)? };
+            init.born_inside = moved_in;
             if !birth.joins_user_namespace() {
                 birth.set_oom_score(init.pid)?;
             }
@@ -142,7 +154,7 @@ fn intermediate(
         if has_clocks {
             create_time_namespace(birth.time_offsets)?;
         }
-        clone3(birth.create | libc::CLONE_PARENT as u64)
+        clone3(birth.create | libc::CLONE_PARENT as u64, None)
             .context("clone: create namespaces")
             .about("linux.namespaces")
     };

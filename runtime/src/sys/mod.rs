@@ -10,6 +10,7 @@
 
 pub mod affinity;
 pub mod bpf;
+pub mod file;
 pub mod mount;
 pub mod mountinfo;
 pub mod network;

@@ -26,7 +26,7 @@ pub fn read() -> Result<Vec<Mount>> {
 
 /// The same from another process's file.
 pub fn read_from(path: &str) -> Result<Vec<Mount>> {
-    Ok(parse(&std::fs::read(path).on("read", path)?))
+    Ok(parse(&super::file::read(path).on("read", path)?))
 }
 
 /// Reads the file's text. A line that is not of the form is left out.

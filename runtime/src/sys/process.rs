@@ -16,11 +16,13 @@ pub enum Cloned {
     Parent(i32, OwnedFd),
 }
 
-/// clone3(2) (Linux 5.3) without shared memory, as fork(2), plus `flags` (`CLONE_NEW*`, `CLONE_PARENT`).
+/// clone3(2) (Linux 5.3) without shared memory, as fork(2), plus `flags` (`CLONE_NEW*`, `CLONE_PARENT`), in the
+/// control group of the unified hierarchy whose directory is `cgroup` (`CLONE_INTO_CGROUP`, Linux 5.7).
 ///
 /// The process must have one thread: the child has only the caller's, and a lock that another one held (the
 /// allocator's, for one) would stay locked in it for ever. No module of this program starts threads.
-pub fn clone3(flags: u64) -> Result<Cloned> {
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000; // linux/sched.h; libc's own overflows its type
     let mut pidfd: libc::c_int = -1;
     // With CLONE_PARENT the kernel takes the signal from the caller and insists on 0 here.
     let parent_is_ours = flags & libc::CLONE_PARENT as u64 == 0;
@@ -28,6 +30,10 @@ pub fn clone3(flags: u64) -> Result<Cloned> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
     args.exit_signal = if parent_is_ours { libc::SIGCHLD as u64 } else { 0 };
     // SAFETY: `args` and `pidfd` live across the call; no memory is shared, so the child runs on its own copy
     // of this stack, and as this program has no threads no lock of another one is copied in its locked state.
@@ -49,8 +55,21 @@ pub fn unshare(namespaces: i32) -> Result<()> {
 
 /// Whether this is another user namespace than the host's, which alone maps every id to itself (user_namespaces(7)).
 pub fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = super::file::read_text("/proc/self/uid_map").unwrap_or_default();
     !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// What every program of ours starts with: standard streams that are closed become /dev/null, so that nothing that is
+/// opened later is taken for one, and a write to a pipe that nobody reads is an error, not the end.
+pub fn begin() {
+    for stream in 0..3 {
+        if is_open(stream).is_err() {
+            // SAFETY: a literal path; the lowest free number is this one, as those below are open.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Ends this process at once, without the exit handlers that belong to the process it was cloned from.
