@@ -207,10 +207,16 @@ impl Scene {
     pub fn end(&self) {
         self.call_of(&self.runtime, &["delete", "--force", self.id()], |_| ());
         for hierarchy in hierarchies() {
-            let groups = self.sandbox.cgroup(&hierarchy).join("cgroup.procs");
-            for pid in std::fs::read_to_string(groups).unwrap_or_default().lines() {
+            let group = self.sandbox.cgroup(&hierarchy);
+            for pid in std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
                 let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+            }
+            // What another runtime leaves is ours to remove, once the last process in it has gone.
+            let deadline = Instant::now() + LIMIT_OF_CARELESS;
+            while group.exists() && Instant::now() < deadline {
+                std::fs::remove_dir(&group).ok();
+                std::thread::yield_now();
             }
         }
         self.ended.set(true);
