@@ -215,6 +215,9 @@ impl Scene {
             // What another runtime leaves is ours to remove, once the last process in it has gone.
             let deadline = Instant::now() + LIMIT_OF_CARELESS;
             while group.exists() && Instant::now() < deadline {
+                for below in std::fs::read_dir(&group).into_iter().flatten().flatten() {
+                    std::fs::remove_dir(below.path()).ok(); // its files can't be removed, and need not be
+                }
                 std::fs::remove_dir(&group).ok();
                 std::thread::yield_now();
             }
