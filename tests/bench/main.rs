@@ -43,9 +43,6 @@ fn main() {
         rows.push(scenario.measure(&once, &subjects, words.rounds, &work.path().join("calls")));
     }
     let charges = if wanted("memory") { memory::all(&subjects, &bundles) } else { Vec::new() };
-    eprintln!("growth");
-    let curves =
-        if wanted("growth") { growth::all(&once, &subjects, &bundles, words.growth) } else { Vec::new() };
     let command =
         ["scripts/bench"].into_iter().chain(words.said.iter().map(String::as_str)).collect::<Vec<_>>();
     let measured =
@@ -56,7 +53,11 @@ fn main() {
     std::fs::create_dir_all(&words.out).expect("make the folder for results");
     write("results.md", &text);
     write("roads.svg", &plot::roads(&subjects, &rows));
-    write("growth.svg", &plot::growth(&subjects, &curves));
+    if wanted("growth") {
+        eprintln!("growth");
+        let curves = growth::all(&once, &subjects, &bundles, words.growth);
+        write("growth.svg", &plot::growth(&subjects, &curves));
+    }
 }
 
 fn read_words() -> Words {
