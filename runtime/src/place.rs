@@ -77,13 +77,20 @@ impl fmt::Display for Place {
         for (depth, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Key(key) if key.is_empty() || key.contains(['.', '[', '"']) => write!(f, "[{key:?}]")?,
+                Step::Key(key) if key.is_empty() || key.contains(['.', '[', '"']) => {
+                    f.write_str(&bracketed(key))?
+                }
                 Step::Key(key) if depth == 0 => f.write_str(key)?,
                 Step::Key(key) => write!(f, ".{key}")?,
             }
         }
         Ok(())
     }
+}
+
+/// A key that may be no plain name, as it stands in a place for people.
+pub fn bracketed(key: &str) -> String {
+    format!("[{}]", Value::from(key))
 }
 
 /// The text at the start of `text`, which is in quotes, and what follows. Keys that were put into quotes as they
@@ -114,6 +121,16 @@ mod tests {
             ("[[]]x]", "/[/]x]"),
         ] {
             assert_eq!(Place::parse(text).pointer(), pointer, "{text}");
+        }
+    }
+
+    /// Rust's own way to write such a text between quotes is none that is read back.
+    #[test]
+    fn keys_that_can_not_be_printed_are_read_back() {
+        for key in ["mem.\u{7f}ry", "a.\0", "[\u{301}'"] {
+            let place = Place::default().key("linux").key(key);
+            assert_eq!(Place::parse(&place.to_string()), place);
+            assert_eq!(Place::parse(&format!("linux{}", bracketed(key))), place);
         }
     }
 

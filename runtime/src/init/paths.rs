@@ -15,6 +15,7 @@ use super::procfs::Proc;
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::sources::Sources;
+use crate::place::bracketed;
 use crate::plan::Plan;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{chmod, open_in_root};
@@ -102,7 +103,7 @@ pub fn write_sysctl(proc: &Proc, parameters: &[(PathBuf, String)]) -> Result<()>
         };
         let doing = format!("write {value:?} to");
         let name = path.display().to_string().replace('/', ".");
-        write().on(&doing, path).in_field(format!("linux.sysctl[{name:?}]"))?;
+        write().on(&doing, path).in_field(format!("linux.sysctl{}", bracketed(&name)))?;
     }
     Ok(())
 }

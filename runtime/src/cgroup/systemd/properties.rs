@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::gvariant;
 use super::wire::Value;
 use crate::error::{Context, Error, Result};
+use crate::place::bracketed;
 use crate::plan::resources::Write;
 use crate::plan::resources::devices::{Rule, split_at_last_total};
 
@@ -208,7 +209,7 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
     let mut properties = Vec::new();
     for (key, text) in annotations {
         if let Some(name) = key.strip_prefix(ANNOTATION) {
-            properties.push(of_annotation(name, text).in_field(format!("annotations[{key:?}]"))?);
+            properties.push(of_annotation(name, text).in_field(format!("annotations{}", bracketed(key)))?);
         }
     }
     Ok(properties)

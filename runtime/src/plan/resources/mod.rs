@@ -15,6 +15,7 @@ mod v2;
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
+use crate::place::bracketed;
 use crate::spec::{BlockIo, HugepageLimit, Memory, Rdma, ThrottleDevice, WeightDevice};
 
 pub use all::check_all;
@@ -157,7 +158,7 @@ fn hugepages(limits: &[HugepageLimit], writes: &mut Writes, file: &str) -> Resul
 
 fn rdma<'a>(devices: impl IntoIterator<Item = (&'a String, &'a Rdma)>, writes: &mut Writes) -> Result<()> {
     for (name, wish) in devices {
-        let field = format!("rdma[{name:?}]");
+        let field = format!("rdma{}", bracketed(name));
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(invalid(&field, "is not a device name"));
         }

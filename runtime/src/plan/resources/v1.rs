@@ -5,12 +5,16 @@ use super::{
     swappiness, throttles, unsupported, weight,
 };
 use crate::error::Result;
+use crate::place::bracketed;
 use crate::spec::{BlockIo, Cpu, Memory, Network, Resources};
 
 /// All writes that the limits come to.
 pub fn resolve(resources: &Resources) -> Result<Vec<Write>> {
     if let Some(key) = resources.unified.keys().next() {
-        return Err(unsupported(&format!("unified[{key:?}]"), "invalid configuration: needs cgroup v2"));
+        return Err(unsupported(
+            &format!("unified{}", bracketed(key)),
+            "invalid configuration: needs cgroup v2",
+        ));
     }
     let mut writes = Writes::default();
     if let Some(memory) = &resources.memory {

@@ -6,6 +6,7 @@ use super::{
     swappiness, throttles, unsupported, weight,
 };
 use crate::error::Result;
+use crate::place::bracketed;
 use crate::spec::{BlockIo, Cpu, Memory, Network, Resources};
 
 const NOT_ON_V2: &str = "cgroup v2 has nothing like it";
@@ -29,7 +30,7 @@ pub fn resolve(resources: &Resources) -> Result<Vec<Write>> {
     refuse_network(resources.network.as_ref())?;
     rdma(&resources.rdma, &mut writes)?;
     for (key, value) in &resources.unified {
-        let field = format!("unified[{key:?}]");
+        let field = format!("unified{}", bracketed(key));
         let parts =
             key.split_once('.').filter(|(controller, rest)| !controller.is_empty() && !rest.is_empty());
         let Some((controller, _)) = parts.filter(|_| !key.contains(['/', '\0'])) else {
