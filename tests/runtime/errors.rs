@@ -130,11 +130,19 @@ fn help_names_the_program_and_the_verb_as_they_were_called() {
     let name = wharf_tests::runtime_path().file_name().unwrap().to_string_lossy().into_owned();
     let heading = |verb: &[&str]| sandbox.verb(&[verb, &["--help"]].concat()).ok();
     assert!(heading(&[]).starts_with(&format!("NAME:\n   {name} - Open Container Initiative runtime")));
-    for verb in ["create", "start", "run", "exec", "state", "list", "ps", "kill", "delete", "pause", "resume"]
-    {
+    let verbs =
+        ["create", "start", "run", "exec", "state", "list", "ps", "kill", "delete", "pause", "resume"];
+    let more = ["update", "events", "checkpoint", "restore", "spec", "features"];
+    let of_ours: &[&str] = if is_ours() { &["validate"] } else { &[] };
+    let general = heading(&[]);
+    for verb in verbs.iter().chain(&more).chain(of_ours) {
         let text = heading(&[verb]);
         assert!(text.starts_with(&format!("NAME:\n   {name} {verb} - ")), "{text}");
+        assert!(!text.lines().nth(1).unwrap().ends_with("- "), "{text}");
+        assert!(general.contains(&format!("\n   {verb} ")), "{verb}");
+        assert_eq!(sandbox.verb(&["help", verb]).ok(), text);
     }
+    sandbox.verb(&["help", "nope"]).fails(1, &["No help topic for 'nope'"]);
     sandbox.verb(&["nope", "--help"]).fails(1, &["No help topic for 'nope'"]);
 }
 

@@ -38,6 +38,16 @@ fn exec_takes_user_env_and_cwd() {
 }
 
 #[test]
+fn words_of_the_program_are_never_taken_for_options() {
+    let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
+    sandbox.start();
+    let words = ["exec", "-user", "1000", "--no-new-privs=true", &sandbox.id];
+    let program = ["sh", "-c", "id -u; echo \"$@\"", "-cwd", "-user", "0", "-env=A", "--", "-tty", "-detach"];
+    let out = sandbox.verb(&[&words[..], &program[..]].concat()).ok();
+    assert_eq!(out, "1000\n-user 0 -env=A -- -tty -detach\n");
+}
+
+#[test]
 fn exec_enters_a_working_directory_but_makes_none() {
     let sandbox = Sandbox::new(&["sleep", "1000"], |_| ());
     sandbox.start();

@@ -464,3 +464,12 @@ fn wrong_global_option_is_logged_where_the_others_say() {
     let record: Value = serde_json::from_str(&logged(&sandbox, &row, "json")).unwrap();
     assert!(record["msg"].as_str().unwrap().contains("--nope"), "{record}");
 }
+
+#[test]
+fn config_that_is_there_already_is_not_written_over() {
+    let sandbox = Sandbox::shell("true", |_| ());
+    let before = std::fs::read(sandbox.bundle().join("config.json")).unwrap();
+    let words = ["spec", "--bundle", sandbox.bundle().to_str().unwrap()];
+    sandbox.verb(&words).fails(1, &["File config.json exists. Remove it first"]);
+    assert_eq!(std::fs::read(sandbox.bundle().join("config.json")).unwrap(), before);
+}

@@ -151,6 +151,13 @@ fn list_and_ps_show_it_in_both_forms() {
     sandbox.start();
     let table = sandbox.verb(&["list"]).ok();
     assert!(table.starts_with("ID ") && table.contains(&sandbox.id) && table.contains("running"), "{table}");
+    // Columns are as wide as their widest text and three spaces, 12 at least.
+    let heading = table.lines().next().unwrap();
+    assert_eq!(heading.find("PID").unwrap(), (sandbox.id.len() + 3).max(12), "{table}");
+    assert_eq!(
+        heading.find("CREATED").unwrap() - heading.find("BUNDLE").unwrap(),
+        sandbox.bundle().to_str().unwrap().len() + 3
+    );
     let list: serde_json::Value =
         serde_json::from_str(&sandbox.verb(&["list", "--format", "json"]).ok()).unwrap();
     assert_eq!(list[0]["id"], sandbox.id.as_str());

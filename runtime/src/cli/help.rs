@@ -4,7 +4,7 @@
 use crate::log::program;
 
 /// Each verb and what it is for.
-const VERBS: [(&str, &str); 17] = [
+const VERBS: [(&str, &str); 18] = [
     ("create", "create a container"),
     ("start", "start the program of a created container"),
     ("run", "create and start a container, wait for it and delete it"),
@@ -20,6 +20,7 @@ const VERBS: [(&str, &str); 17] = [
     ("events", "follow a container's statistics and events"),
     ("checkpoint", "save a running container into images"),
     ("restore", "restore a container from images"),
+    ("validate", "show all that is wrong with a bundle, touching nothing"),
     ("spec", "write a config.json to start from"),
     ("features", "print what is supported"),
 ];

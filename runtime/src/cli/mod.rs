@@ -5,6 +5,7 @@
 //! are taken.
 
 pub mod criu;
+mod dashes;
 pub mod help;
 pub(crate) mod quantities;
 pub mod verbs;
@@ -100,6 +101,10 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>, globals: &mut Global
             let next = value.take().or_else(|| arguments.next().map(|v| v.to_string_lossy().into_owned()));
             next.ok_or_else(|| Error::invalid(format!("flag needs an argument: --{name}")))
         };
+        let flag = |value: &Option<String>| match value {
+            Some(value) => dashes::truth(&text, value),
+            None => Ok(true),
+        };
         match name.as_str() {
             "root" => globals.root = PathBuf::from(needed()?),
             "log" => globals.log = Some(PathBuf::from(needed()?)),
@@ -108,27 +113,24 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>, globals: &mut Global
                 "json" => globals.json = true,
                 other => return Err(Error::invalid(format!("--log-format: unknown format {other:?}"))),
             },
-            "debug" => globals.debug = value.as_deref() != Some("false"),
+            "debug" => globals.debug = flag(&value)?,
             "rootless" => globals.rootless = parse_rootless(&needed()?)?,
             "cgroup-manager" => globals.cgroup_driver = needed()?.parse()?,
-            "systemd-cgroup" if value.as_deref() == Some("false") => {
-                globals.cgroup_driver = DriverName::Cgroupfs;
+            "systemd-cgroup" => {
+                globals.cgroup_driver =
+                    if flag(&value)? { DriverName::Systemd } else { DriverName::Cgroupfs };
             }
-            "systemd-cgroup" => globals.cgroup_driver = DriverName::Systemd,
-            "version" | "v" => {
-                return Ok(Words {
-                    globals: globals.clone(),
-                    verb: "--version".to_owned(),
-                    rest: Vec::new(),
-                });
-            }
-            "help" | "h" => {
-                return Ok(Words { globals: globals.clone(), verb: "help".to_owned(), rest: Vec::new() });
-            }
+            "version" | "v" if flag(&value)? => return Ok(alone(globals, "--version")),
+            "help" | "h" if flag(&value)? => return Ok(alone(globals, "help")),
+            "version" | "v" | "help" | "h" => (),
             _ => return Err(Error::invalid(format!("unknown option {text:?} (see --help)"))),
         }
     }
-    Ok(Words { globals: globals.clone(), verb: "help".to_owned(), rest: Vec::new() })
+    Ok(alone(globals, "help"))
+}
+
+fn alone(globals: &Globals, verb: &str) -> Words {
+    Words { globals: globals.clone(), verb: verb.to_owned(), rest: Vec::new() }
 }
 
 /// runc's `--rootless`: whether to go on without control groups that can't be made.
@@ -161,7 +163,7 @@ pub fn parse<T: CommandFactory + FromArgMatches>(verb: &str, rest: Vec<OsString>
         .help_template(format!(
             "NAME:\n   {name} {verb} - {purpose}\n\n{{usage-heading}} {{usage}}\n\n{{all-args}}"
         ));
-    let rest = with_two_dashes(&command, rest);
+    let rest = dashes::with_two(&command, rest)?;
     let matches =
         command.try_get_matches_from(rest).and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
     match matches {
@@ -183,26 +185,6 @@ pub fn parse<T: CommandFactory + FromArgMatches>(verb: &str, rest: Vec<OsString>
     }
 }
 
-/// `-no-subreaper` to `--no-subreaper`, for options that the verb has, up to the first word that is none.
-fn with_two_dashes(command: &clap::Command, rest: Vec<OsString>) -> Vec<OsString> {
-    let is_long = |text: &str| {
-        let name = text.split('=').next().unwrap_or_default();
-        name.len() > 1 && command.get_arguments().any(|argument| argument.get_long() == Some(name))
-    };
-    let mut options_end = false;
-    let fix = |word: OsString| {
-        let text = word.to_str().unwrap_or_default();
-        options_end |= text == "--";
-        match text.strip_prefix('-') {
-            Some(name) if !options_end && !name.starts_with('-') && is_long(name) => {
-                format!("--{name}").into()
-            }
-            _ => word,
-        }
-    };
-    rest.into_iter().map(fix).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +202,8 @@ mod tests {
                 .unwrap();
         assert_eq!(words.globals.root, PathBuf::from("/b"));
         assert!(words.globals.json && words.globals.debug);
+        let off = self::words("--debug --debug=0 --systemd-cgroup --systemd-cgroup=F list").unwrap();
+        assert!(!off.globals.debug && off.globals.cgroup_driver == DriverName::Cgroupfs);
         assert_eq!((words.verb.as_str(), words.rest.len()), ("state", 1));
     }
 
@@ -230,6 +214,8 @@ mod tests {
             ("--cgroup-manager=nope create x", "unknown driver"),
             ("--nope list", "unknown option \"--nope\""),
             ("--root", "flag needs an argument"),
+            ("--debug=maybe list", "invalid boolean value \"maybe\""),
+            ("--systemd-cgroup=maybe list", "invalid boolean value \"maybe\""),
         ] {
             let error = words(line).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -185,9 +185,11 @@ mod tests {
         }
         for name in names {
             // A bind mount refuses what is left for a file system.
-            let mount = json!({"destination": "/a", "source": "/b", "options": ["bind", name],
-                "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
-                "gidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]});
+            let mut mount = json!({"destination": "/a", "source": "/b", "options": ["bind", name]});
+            if name.as_str().unwrap().ends_with("idmap") {
+                let mapping = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+                (mount["uidMappings"], mount["gidMappings"]) = (mapping.clone(), mapping);
+            }
             accepts(&json!({"mounts": [mount]})).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }

@@ -36,7 +36,8 @@ pub fn kill(globals: &Globals, words: &Kill) -> Result<()> {
     crate::sys::process::pidfd_send_signal(&pidfd, number).with_context(context)
 }
 
-/// A number from 0 (only asks) to 64, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.
+/// A number from 0 (only asks) to 64, or a name with or without `SIG`, in any case; `RTMIN+n`, `RTMAX-n` and the older
+/// names of signal(7) too.
 pub(crate) fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || Error::invalid(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
@@ -47,6 +48,12 @@ pub(crate) fn parse_signal(text: &str) -> Result<i32> {
     let offset = |base: i32, rest: &str| match rest {
         "" => Ok(base),
         _ => rest.parse().ok().and_then(|n| base.checked_add(n)).ok_or_else(unknown),
+    };
+    let name = match name {
+        "IOT" => "ABRT",
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        name => name,
     };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         offset(34, rest)?
@@ -71,6 +78,9 @@ mod tests {
             ("sigterm", 15),
             ("37", 37),
             ("RTMIN+3", 37),
+            ("IOT", 6),
+            ("SIGCLD", 17),
+            ("poll", 29),
             ("SIGRTMAX-1", 63),
         ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");

@@ -59,11 +59,11 @@ fn print_table(shown: &[Shown<'_>]) -> Result<()> {
         [one.id.to_owned(), pid, status, bundle.to_string(), one.created.to_owned(), one.owner.clone()]
     };
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(shown.iter().map(row)).collect();
-    // As Go's tabwriter with a least cell width of 12 and one space of padding, which is what runc prints.
+    // As Go's tabwriter with a least cell width of 12 and three spaces of padding, which is what runc prints.
     let mut widths = [12; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().saturating_add(1).max(*width);
+            *width = cell.chars().count().saturating_add(3).max(*width);
         }
     }
     let mut output = output();

@@ -53,10 +53,22 @@ pub fn dispatch(words: Words) -> Result<i32> {
         "validate" => with(&verb, rest, |w: verbs::Validate| validate::validate(g, &w)),
         "features" => with(&verb, rest, |_: verbs::Nothing| features::features().map(|()| 0)),
         "--version" => features::version().map(|()| 0),
+        "help" if !rest.is_empty() => help_of_a_verb(globals, &rest),
         "help" => Ok(write!(output(), "{}", help::text()).map(|()| 0)?),
         other => {
             Err(Error::invalid(format!("No help topic for '{other}': there is no such verb (see --help)")))
         }
+    }
+}
+
+/// `help VERB` is `VERB --help`.
+fn help_of_a_verb(globals: Globals, words: &[std::ffi::OsString]) -> Result<i32> {
+    match words {
+        [verb] if verb != "help" => {
+            let verb = verb.to_string_lossy().into_owned();
+            dispatch(Words { globals, verb, rest: vec!["--help".into()] })
+        }
+        _ => Err(Error::invalid("help takes the name of one verb")),
     }
 }
 

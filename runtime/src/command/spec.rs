@@ -20,8 +20,7 @@ pub fn spec(words: &SpecWords) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(&path) {
         Ok(mut file) => Ok(writeln!(file, "{text}")?),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            let message = format!("File {} exists. Remove it first", path.display());
-            Err(Error::new(Kind::AlreadyExists, message))
+            Err(Error::new(Kind::AlreadyExists, "File config.json exists. Remove it first").on_path(&path))
         }
         Err(e) => Err(e).with_context(|| format!("create {}", path.display())),
     }

@@ -172,14 +172,16 @@ pub fn parse(text: &str) -> Result<Spec> {
 /// should be, the place in the document.
 pub fn from_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
     strict::from_str(text).map_err(|error| {
-        let value = serde_json::from_str(text).ok().filter(|_| error.is_data());
-        match value.and_then(|value| reader::read::<T>(&value).err()) {
-            Some(misfit) => {
-                let (line, column) = (error.line(), error.column());
-                let message = format!("{} (line {line} column {column})", misfit.message);
-                Error::at(misfit.place().to_string(), message)
-            }
-            None => Error::invalid(error.to_string()),
+        let value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(no_json) => return Error::invalid(no_json.to_string()),
+        };
+        let Err(misfit) = reader::read::<T>(&value) else { return Error::invalid(error.to_string()) };
+        let (line, column) = (error.line(), error.column());
+        let message = format!("{} (line {line} column {column})", misfit.message);
+        match misfit.place().to_string() {
+            whole if whole.is_empty() => Error::invalid(message),
+            place => Error::at(place, message),
         }
     })
 }
@@ -216,6 +218,18 @@ mod tests {
         let error = parse("{\n\"ociVersion\": \"1.0.0\", \"mounts\": [{}]}").unwrap_err();
         assert_eq!(error.pointer().as_deref(), Some("/mounts/0/destination"));
         assert!(error.to_string().contains("mounts[0].destination: is missing (line 2 column"), "{error}");
+    }
+
+    #[test]
+    fn document_of_another_type_and_half_a_one_are_told_in_json_words() {
+        for (text, message) in [
+            ("[]", "an array is not an object (line 1 column"),
+            ("\"x\"", "\"x\" is not an object (line 1 column 3)"),
+            ("[1", "EOF while parsing a list at line 1 column 2"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 
     #[test]
