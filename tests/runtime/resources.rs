@@ -212,3 +212,28 @@ fn exec_follows_an_init_that_has_left_its_cgroup() {
     deleted.ok();
     sandbox.assert_nothing_left();
 }
+
+#[test]
+fn mount_of_type_cgroup2_is_the_unified_hierarchy_beside_others_too() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    if !mounts.lines().any(|line| line.contains(" cgroup2 ")) {
+        skip("this host has no unified hierarchy");
+        return;
+    }
+    for own_namespace in [true, false] {
+        let sandbox = Sandbox::shell("grep ' /cg' /proc/self/mountinfo; cat /cg/cgroup.procs", |c| {
+            let mount =
+                json!({"destination": "/cg", "type": "cgroup2", "source": "cgroup", "options": ["ro"]});
+            c["mounts"].as_array_mut().unwrap().push(mount);
+            let namespaces = c["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|n| n["type"] != "cgroup");
+            if own_namespace {
+                namespaces.push(json!({"type": "cgroup"}));
+            }
+        });
+        let out = sandbox.run().ok();
+        let mounts: Vec<&str> = out.lines().filter(|line| line.contains(" /cg")).collect();
+        assert!(mounts.len() == 1 && mounts[0].contains(" - cgroup2 "), "{out}");
+        assert!(out.lines().any(|line| line == "1"), "init is not in it: {out}");
+    }
+}

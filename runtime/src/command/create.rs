@@ -226,7 +226,7 @@ impl Undo {
         }
 
         let (plan, record) = (&wanted.plan, &self.record);
-        let shows_cgroups = plan.mounts.iter().any(|step| matches!(step.what, What::Cgroup));
+        let shows_cgroups = plan.mounts.iter().any(|step| matches!(step.what, What::Cgroup { .. }));
         let cgroups = shows_cgroups.then(|| record.cgroup.shown()).transpose()?;
         let doors = record.cgroup.doors()?;
         let (goes_in_alone, birthplace) = (doors.is_some(), record.cgroup.birthplace());

@@ -80,16 +80,12 @@ fn outside_mounts(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf, bool)>
                 result.push((destination.clone(), source.clone(), *recursive))
             }
             // With a cgroup namespace of its own the container has mounted the file system itself.
-            What::Cgroup if !plan.namespaces.has(libc::CLONE_NEWCGROUP) => match cgroup.mode {
-                Hierarchy::V2 => {
-                    let first = cgroup.dirs.first();
-                    result.extend(first.map(|dir| (destination.clone(), dir.path.clone(), false)));
-                }
-                Hierarchy::V1 => {
-                    let each = cgroup.dirs.iter().filter(|dir| !dir.unified);
-                    result.extend(each.map(|dir| (destination.join(&dir.name), dir.path.clone(), false)));
-                }
-            },
+            What::Cgroup { unified } if !plan.namespaces.has(libc::CLONE_NEWCGROUP) => {
+                let unified = *unified || cgroup.mode == Hierarchy::V2;
+                let place = |name| if unified { destination.clone() } else { destination.join(name) };
+                let shown = cgroup.dirs.iter().filter(|dir| dir.unified == unified);
+                result.extend(shown.map(|dir| (place(&dir.name), dir.path.clone(), false)));
+            }
             _ => {}
         }
     }

@@ -64,7 +64,7 @@ pub fn make_mount_points(plan: &Plan, place: &Path) -> Result<()> {
                 // Places of later mounts may lie in this one.
                 attach(&tree, &onto.with_context(context)?).with_context(context)?;
             }
-            What::New(_) | What::Cgroup => {
+            What::New(_) | What::Cgroup { .. } => {
                 mkdir_all_in_root(&root, &step.destination).with_context(context)?;
                 covered.push(&step.destination);
             }

@@ -8,7 +8,7 @@ use rustix::mount::OpenTreeFlags;
 use super::mounts::{attach, create_filesystem, refuse_over_proc, set_attributes, subdirectory};
 use super::rootfs::move_onto;
 use crate::cgroup::{Dir, Mode, Shown};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::MountStep;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::mkdir_all_in_root;
@@ -17,13 +17,15 @@ use std::os::fd::AsFd as _;
 /// What every cgroup mount has, asked for or not (as runc).
 const SAFE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
 
-/// Where they are mounted.
+/// Where they are mounted, and which.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     /// The container's root.
     pub root: &'a OwnedFd,
     /// The root is attached nowhere, so that what is attached in it can't be changed any more.
     pub detached: bool,
+    /// The unified hierarchy alone, whatever else the host has.
+    pub unified: bool,
 }
 
 /// Mounts the container's cgroups at the step's destination. With a cgroup namespace of its own the container
@@ -31,7 +33,11 @@ pub struct Place<'a> {
 pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: bool) -> Result<()> {
     let onto = mkdir_all_in_root(place.root, &step.destination)?;
     refuse_over_proc(&onto, &step.destination)?;
-    if let (Mode::V2, Some(dir)) = (shown.mode, shown.dirs.first()) {
+    let unified = shown.dirs.iter().find(|(dir, _)| dir.unified);
+    if place.unified && unified.is_none() {
+        return Err(Error::new(Kind::Unsupported, "this host has no unified hierarchy"));
+    }
+    if let Some(dir) = unified.filter(|_| place.unified || shown.mode == Mode::V2) {
         let mount = one(dir, own_namespace)?;
         set_attributes(&mount, step.flags.of_new(), step)?;
         return attach(&mount, &onto, step);

@@ -67,10 +67,11 @@ impl Stage<'_> {
                     None => Err(Error::new(Kind::System, "bind source was not opened")),
                 },
                 What::Remount(parameters) => self.remount(step, parameters),
-                What::Cgroup => {
+                What::Cgroup { unified } => {
                     let place = cgroupfs::Place {
                         root: self.root,
                         detached: !self.plan.namespaces.has(libc::CLONE_NEWNS),
+                        unified: *unified,
                     };
                     match self.cgroups {
                         Some(shown) => cgroupfs::mount(place, step, shown, own_cgroup_namespace),
@@ -225,7 +226,7 @@ fn describe(step: &MountStep) -> String {
         What::New(fs) => Path::new(&fs.source),
         What::Bind { source, .. } => source,
         What::Remount(_) => Path::new("remount"),
-        What::Cgroup => Path::new("cgroup"),
+        What::Cgroup { .. } => Path::new("cgroup"),
     };
     format!("error mounting {source:?} to rootfs at {:?}", step.destination)
 }

@@ -3,7 +3,7 @@
 pub(crate) mod idmap;
 mod options;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::findings::Findings;
 use super::namespaces::{Namespaces, check_ranges};
@@ -52,9 +52,23 @@ pub enum What {
     },
     /// The mount that is there already gets other attributes, and its file system these parameters.
     Remount(Vec<(String, Option<String>)>),
-    /// The container's control groups, in the layout of the host.
-    Cgroup,
+    /// The container's control groups.
+    Cgroup {
+        /// Of the unified hierarchy alone, also where the host has others beside it; else all in the host's layout.
+        unified: bool,
+    },
 }
+
+/// Options of a whole hierarchy, which the host's own mount has set: they change nothing in another one.
+const OF_A_HIERARCHY: [&str; 7] = [
+    "nsdelegate",
+    "favordynmods",
+    "nofavordynmods",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "memory_hugetlb_accounting",
+    "pids_localevents",
+];
 
 /// A new file system's parameters.
 #[derive(Debug, Clone, Default)]
@@ -114,19 +128,41 @@ pub fn resolve(
             .try_for_each(|parameter| namespaces.check_owner(parameter))
             .in_field(format!("{field}.options"))?;
     }
+    // A destination spelled from the host's root is taken as meant for the container's (as runc).
+    let destination =
+        Path::new("/").join(mount.destination.strip_prefix(places.rootfs).unwrap_or(&mount.destination));
+    if is_root(&destination) && !matches!(what, What::Remount(_)) {
+        // The container's root would stay what it is, and nobody would ever see the mount.
+        let message = "is the root itself, which root.path is for";
+        return Err(Error::at(format!("{field}.destination"), message));
+    }
+    let idmap = idmap::resolve(&field, mount, &wishes, namespaces)?;
+    if idmap.is_some() && matches!(what, What::Cgroup { .. } | What::Remount(_)) {
+        return Err(Error::at(
+            format!("{field}.options"),
+            "only a new mount or a bind can have its ids mapped",
+        ));
+    }
     Ok(MountStep {
         index,
-        // A destination spelled from the host's root is taken as meant for the container's (as runc).
-        destination: Path::new("/")
-            .join(mount.destination.strip_prefix(places.rootfs).unwrap_or(&mount.destination)),
+        destination,
         what,
         flags: wishes.flags,
         recursive_attr: wishes.recursive_attr,
-        idmap: idmap::resolve(&field, mount, &wishes, namespaces)?,
+        idmap,
         without_effect: if wishes.bind.is_some() { with_values(&wishes.parameters) } else { Vec::new() },
         // Without a mount namespace the container's tree is attached nowhere, and nothing can spread.
         propagation: if namespaces.has(libc::CLONE_NEWNS) { wishes.propagation } else { Vec::new() },
     })
+}
+
+fn is_root(destination: &Path) -> bool {
+    let depth = destination.components().fold(0usize, |depth, component| match component {
+        Component::Normal(_) => depth.saturating_add(1),
+        Component::ParentDir => depth.saturating_sub(1),
+        _ => depth,
+    });
+    depth == 0
 }
 
 fn with_values(parameters: &[(String, Option<String>)]) -> Vec<String> {
@@ -154,7 +190,13 @@ fn what(field: &str, mount: &spec::Mount, places: Places<'_>, wishes: &mut Wishe
         return Ok(What::Bind { source, recursive, inside });
     }
     match mount.kind.as_str() {
-        "cgroup" | "cgroup2" => Ok(What::Cgroup),
+        kind @ ("cgroup" | "cgroup2") => {
+            let known = |word: &str| is_option(word) || OF_A_HIERARCHY.contains(&word);
+            if let Some((word, _)) = wishes.parameters.iter().find(|(word, _)| !known(word)) {
+                return Err(Error::at(format!("{field}.options"), format_args!("unknown option {word:?}")));
+            }
+            Ok(What::Cgroup { unified: kind == "cgroup2" })
+        }
         "" | "none" | "bind" => {
             let message = format_args!("{:?} needs the option \"bind\" or \"rbind\"", mount.kind);
             Err(Error::at(format!("{field}.type"), message))
@@ -182,8 +224,12 @@ mod tests {
     use super::*;
 
     fn step(kind: &str, options: &[&str]) -> Result<MountStep> {
+        step_at("data", kind, options)
+    }
+
+    fn step_at(destination: &str, kind: &str, options: &[&str]) -> Result<MountStep> {
         let mount = spec::Mount {
-            destination: "data".into(),
+            destination: destination.into(),
             kind: kind.into(),
             source: "src".into(),
             options: options.iter().map(|o| (*o).to_owned()).collect(),
@@ -212,5 +258,26 @@ mod tests {
         assert_eq!(step("none", &["bind", "size=1m"]).unwrap().without_effect, ["size=1m"]);
         let error = step("none", &["bind", "sizes"]).unwrap_err().to_string();
         assert!(error.contains("mounts[0].options: unknown option \"sizes\""), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_mounted_over_the_root_itself() {
+        for root in ["/", ".", "//", "/a/..", "/../b/./..", "/b/rootfs"] {
+            let error = step_at(root, "tmpfs", &[]).unwrap_err().to_string();
+            assert!(error.contains("mounts[0].destination: is the root itself"), "{root}: {error}");
+        }
+        assert!(step_at("/a/../b", "tmpfs", &[]).is_ok());
+        assert!(matches!(step_at("/", "none", &["remount", "ro"]).unwrap().what, What::Remount(_)));
+    }
+
+    #[test]
+    fn control_groups_take_no_option_that_would_do_nothing() {
+        let of_the_host = step("cgroup", &["ro", "nosuid", "nsdelegate", "memory_recursiveprot"]);
+        assert!(matches!(of_the_host.unwrap().what, What::Cgroup { unified: false }));
+        assert!(matches!(step("cgroup2", &[]).unwrap().what, What::Cgroup { unified: true }));
+        for wrong in ["size=1m", "bogus", "idmap=uids=0-0-1;gids=0-0-1"] {
+            let error = step("cgroup", &[wrong]).unwrap_err().to_string();
+            assert!(error.contains("mounts[0].options: "), "{error}");
+        }
     }
 }
