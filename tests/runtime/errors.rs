@@ -25,7 +25,7 @@ fn bad_values_are_refused_by_name_and_leave_nothing() {
         return;
     }
     type Change = fn(&mut Value);
-    let cases: [(Change, &[&str]); 12] = [
+    let cases: [(Change, &[&str]); 18] = [
         (|c| c["root"]["path"] = json!("nosuch"), &["root.path", "nosuch", "no such file or directory"]),
         (|c| c["process"]["args"] = json!(["nosuch"]), &["\"nosuch\"", "executable file not found in $PATH"]),
         (|c| c["process"]["args"] = json!(["/etc"]), &["/etc", "is a directory"]),
@@ -50,6 +50,18 @@ fn bad_values_are_refused_by_name_and_leave_nothing() {
             &["linux.seccomp.defaultAction", "\"X\""],
         ),
         (|c| c["process"]["apparmorProfile"] = json!("nosuch"), &["process.apparmorProfile"]),
+        (|c| c["process"]["user"]["uid"] = json!(u32::MAX), &["process.user.uid", "stands for none"]),
+        (|c| c["process"]["user"]["gid"] = json!(u32::MAX), &["process.user.gid", "stands for none"]),
+        (
+            |c| c["linux"]["devices"] = json!([{"type": "p", "path": "/dev/fifo", "gid": u32::MAX}]),
+            &["linux.devices[0].gid", "stands for none"],
+        ),
+        (|c| c["hostname"] = json!("a\0b"), &["hostname: \"a\\0b\" is not a name"]),
+        (
+            |c| c["hooks"] = json!({"poststop": [{"path": "/bin/true", "args": ["a\0b"]}]}),
+            &["hooks.poststop[0]: holds a NUL"],
+        ),
+        (|c| c["process"]["user"]["umask"] = json!(0o1022), &["process.user.umask", "above"]),
     ];
     for (change, parts) in cases {
         let sandbox = Sandbox::shell("true", change);

@@ -35,6 +35,9 @@ fn exec_takes_user_env_and_cwd() {
     ];
     assert_eq!(sandbox.verb(&arguments).ok(), "1000\n5\nb\n/tmp\n");
     sandbox.verb(&["exec", "--user", "4294967296", &sandbox.id, "id"]).fails(255, &["--user"]);
+    for none in ["4294967295", "1:4294967295"] {
+        sandbox.verb(&["exec", "--user", none, &sandbox.id, "id"]).fails(255, &["4294967295"]);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::findings::Findings;
+use super::process::check_id;
 use crate::error::{Error, Result};
 use crate::spec;
 
@@ -71,11 +72,12 @@ fn resolve_one(field: &str, wish: &spec::Device) -> Result<Node> {
             .map_err(|_| Error::at(format!("{field}.{name}"), format_args!("{value} is out of range"))),
         None => Err(Error::at(format!("{field}.{name}"), "is missing")),
     };
+    let owner = |name: &str, id: Option<u32>| check_id(&format!("{field}.{name}"), id.unwrap_or(0));
     Ok(Node {
         path: wish.path.clone(),
         file_type,
         device: (number("major", wish.major)?, number("minor", wish.minor)?),
         mode: wish.file_mode.unwrap_or(0o666) & 0o7777,
-        owner: (wish.uid.unwrap_or(0), wish.gid.unwrap_or(0)),
+        owner: (owner("uid", wish.uid)?, owner("gid", wish.gid)?),
     })
 }

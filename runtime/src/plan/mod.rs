@@ -145,6 +145,10 @@ impl Plan {
 
     fn check(&self, findings: &mut Findings) {
         for (field, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
+            if name.len() > MAX_UTS_NAME || name.contains('\0') {
+                let message = format_args!("{name:?} is not a name of at most {MAX_UTS_NAME} bytes");
+                findings.push(Error::at(field, message));
+            }
             if !name.is_empty() && !self.namespaces.has(libc::CLONE_NEWUTS) {
                 // The specification would have it set for the host (config.md, "Hostname").
                 let message = "needs a UTS namespace of the container's own";
@@ -194,6 +198,9 @@ fn root_propagation(name: &str) -> Result<RootPropagation> {
     Ok(RootPropagation { inherited, last })
 }
 
+/// What the kernel has room for (uts_namespaces(7)).
+const MAX_UTS_NAME: usize = 64;
+
 fn check_hooks(hooks: &spec::Hooks, findings: &mut Findings) {
     let lists = hooks.lists();
     for (kind, hook, index) in
@@ -202,6 +209,10 @@ fn check_hooks(hooks: &spec::Hooks, findings: &mut Findings) {
         let field = |name: &str| format!("hooks.{kind}[{index}].{name}");
         if !hook.path.is_absolute() {
             findings.push(Error::at(field("path"), format_args!("{:?} is not absolute", hook.path)));
+        }
+        let texts = hook.args.iter().chain(hook.env.iter().flatten()).map(String::as_str);
+        if texts.chain(hook.path.to_str()).any(|text| text.contains('\0')) {
+            findings.push(Error::at(format!("hooks.{kind}[{index}]"), "holds a NUL"));
         }
         if hook.timeout.is_some_and(|seconds| seconds <= 0) {
             findings.push(Error::at(field("timeout"), "must be greater than zero"));

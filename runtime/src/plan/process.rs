@@ -103,6 +103,7 @@ impl ProcessPlan {
             let message = format_args!("{:?} is not an absolute path", process.cwd);
             findings.push(Error::at("process.cwd", message));
         }
+        check_user(&process.user, findings);
         let mut warnings = Vec::new();
         let capabilities = process.capabilities.as_ref().map(|sets| capability_masks(sets, &mut warnings));
         // The kernel's own width; nobody has a terminal of 65536 columns.
@@ -163,6 +164,26 @@ fn last_of_each(env: Vec<CString>) -> Vec<CString> {
     let mut result: Vec<CString> = env.into_iter().rev().filter(&mut is_first).collect();
     result.reverse();
     result
+}
+
+fn check_user(user: &spec::User, findings: &mut Findings) {
+    findings.keep(check_id("process.user.uid", user.uid));
+    findings.keep(check_id("process.user.gid", user.gid));
+    for (index, gid) in user.additional_gids.iter().enumerate() {
+        findings.keep(check_id(&format!("process.user.additionalGids[{index}]"), *gid));
+    }
+    if let Some(mask) = user.umask.filter(|mask| *mask > 0o777) {
+        // umask(2) would pass over the rest of it.
+        findings.push(Error::at("process.user.umask", format_args!("{mask} is above 511, which is 0777")));
+    }
+}
+
+/// The id, unless it is the one that stands for "no change" in setresuid(2) and chown(2).
+pub(super) fn check_id(field: &str, id: u32) -> Result<u32> {
+    match id {
+        u32::MAX => Err(Error::at(field, format_args!("{id} is nobody's id: it stands for none"))),
+        id => Ok(id),
+    }
 }
 
 fn oom_score(score: Option<i32>) -> Result<Option<i32>> {
