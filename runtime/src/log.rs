@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -98,6 +98,18 @@ pub fn start(globals: &Globals) -> Result<()> {
         log::set_max_level(if globals.debug { LevelFilter::Debug } else { LevelFilter::Warn });
     }
     Ok(())
+}
+
+/// What messages go to besides standard error.
+pub fn descriptor() -> Option<RawFd> {
+    let sink = SINK.get()?;
+    sink.file.as_ref().or(sink.error.as_ref()).map(|file| file.as_raw_fd())
+}
+
+/// Says nothing more, in a process that is to hold on to nothing of the host.
+pub fn end() {
+    log::set_max_level(LevelFilter::Off);
+    descriptor().into_iter().for_each(crate::sys::process::close_for_good);
 }
 
 /// What this program was called as: engines and people put it in the place of runc.

@@ -42,6 +42,12 @@ fn statistics_may_be_wanted_once_in_an_age() {
     let interval = ["events", "--interval", "5000000000000000h", &sandbox.id];
     let file = std::fs::File::create(sandbox.bundle().join("events")).unwrap();
     let mut watcher = sandbox.command().args(interval).stderr(file).spawn().unwrap();
+    let descriptors = format!("/proc/{}/fd", watcher.id());
+    let open = || std::fs::read_dir(&descriptors).unwrap().flatten();
+    let is_pidfd = |path: std::path::PathBuf| path.to_string_lossy().contains("pidfd");
+    wharf_tests::wait_until("the watch", || {
+        open().any(|fd| std::fs::read_link(fd.path()).is_ok_and(is_pidfd))
+    });
     sandbox.verb(&["kill", &sandbox.id, "KILL"]).ok();
     let status = watcher.wait().unwrap();
     assert!(

@@ -6,7 +6,7 @@
 //! wait as ever), nor for one that is born in a cgroup (CLONE_INTO_CGROUP, Linux 5.7). So the runtime opens the doors
 //! and the new process goes in by itself, while the runtime does other things.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode as FileMode, OFlags};
@@ -60,6 +60,11 @@ impl Cgroup {
 }
 
 impl Doors {
+    /// All of them.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.tasks.iter().map(|(_, door)| door.as_raw_fd())
+    }
+
     /// Goes in.
     pub fn enter(&self) -> Result<()> {
         for (path, door) in &self.tasks {

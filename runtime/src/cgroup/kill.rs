@@ -1,12 +1,14 @@
 //! Signals for all processes of a container, and its freezer.
 //!
-//! A process that forks while its cgroup is being read could leave a child unsignalled, and a number that was
-//! read could belong to another process when it is used. A frozen cgroup does neither: so it is frozen, read,
-//! signalled and thawed. `cgroup.kill` (Linux 5.14) does all that in the kernel.
+//! A process that forks while its cgroup is being read could leave a child unsignalled, so it is read until nobody is
+//! found who is new. Who forks faster than we read is killed frozen, where the kernel does not do it itself by
+//! `cgroup.kill` (Linux 5.14).
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::files::{tree, write_file};
@@ -34,30 +36,47 @@ impl Cgroup {
         loop {
             let frozen =
                 unified.is_none() && self.freeze(true).inspect_err(|error| log::debug!("{error}")).is_ok();
-            let fresh: Vec<i32> = self.everybody()?.into_iter().filter(|pid| !killed.contains(pid)).collect();
-            let sent = fresh.iter().try_for_each(|pid| send(*pid, libc::SIGKILL));
+            let sent = self.signal_others(libc::SIGKILL, &mut killed);
             self.thaw_tree()?;
-            sent?;
-            if fresh.is_empty() || (frozen && self.pids()?.is_empty()) {
+            let fresh = sent?;
+            if fresh == 0 || (frozen && self.pids()?.is_empty()) {
                 return Ok(());
             }
             if deadline.is_over() {
                 return Err(Error::new(Kind::System, "kill: new processes keep appearing"));
             }
-            killed.extend(fresh);
         }
     }
 
+    /// Whoever is forked while we signal is found in the next round, until one finds nobody new. Nothing need be
+    /// frozen for that, which would look to others as if the container were paused.
     fn signal_all(&self, signal: i32) -> Result<()> {
-        let was_frozen = self.is_frozen()?;
-        if !was_frozen && let Err(error) = self.freeze(true) {
-            log::debug!("signal without freezing: {error}");
+        let deadline = Deadline::after(KILL_DEADLINE);
+        let mut signalled = BTreeSet::new();
+        while self.signal_others(signal, &mut signalled)? > 0 {
+            if deadline.is_over() {
+                return Err(Error::new(Kind::System, "kill: new processes keep appearing"));
+            }
         }
-        let sent = self.everybody().and_then(|pids| pids.iter().try_for_each(|pid| send(*pid, signal)));
-        if !was_frozen {
-            self.freeze(false)?;
+        Ok(())
+    }
+
+    /// Signals all but those in `done`, adds them, and says how many they were.
+    fn signal_others(&self, signal: i32, done: &mut BTreeSet<i32>) -> Result<usize> {
+        let fresh: Vec<i32> = self.everybody()?.into_iter().filter(|pid| !done.contains(pid)).collect();
+        let pinned = fresh.iter().filter_map(|pid| Some((*pid, pin(*pid).transpose()?)));
+        let pinned = pinned.map(|(pid, pidfd)| Ok((pid, pidfd?))).collect::<Result<Vec<_>>>()?;
+        // A number that was read can have become another process's before it was pinned. What is pinned and still is
+        // among them is one of them: or it has died, and then the signal reaches nobody.
+        let members = BTreeSet::from_iter(self.everybody()?);
+        for (pid, pidfd) in pinned.iter().filter(|(pid, _)| members.contains(pid)) {
+            match crate::sys::process::pidfd_send_signal(pidfd, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno).with_context(|| format!("kill process {pid}")),
+            }
         }
-        sent
+        done.extend(&fresh);
+        Ok(fresh.len())
     }
 
     /// The processes in those hierarchies that a container can't leave by itself, and in the unified one.
@@ -115,16 +134,11 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-fn send(pid: i32, signal: i32) -> Result<()> {
-    let Some(number) = Pid::from_raw(pid) else { return Ok(()) };
-    let context = || format!("kill process {pid}");
-    // A process that is gone, or a thread whose leader is: nothing is left to signal.
-    let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
-        other => other.with_context(context)?,
-    };
-    match crate::sys::process::pidfd_send_signal(&pidfd, signal) {
-        Err(rustix::io::Errno::SRCH) => Ok(()),
-        other => other.with_context(context),
+/// A pidfd; none of a process that is gone, or of a thread whose leader is: nothing is left to signal.
+fn pin(pid: i32) -> Result<Option<OwnedFd>> {
+    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
+    match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        other => other.map(Some).with_context(|| format!("open process {pid}")),
     }
 }

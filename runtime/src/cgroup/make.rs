@@ -71,7 +71,7 @@ impl Cgroup {
                 Ok(false) => return Ok(false),
                 Err(error) if self.bears(dir, &error) => {
                     log::debug!("go on without cgroup {}: {error}", dir.path.display());
-                    remove_made(dir, Deadline::after(Duration::ZERO))?;
+                    remove_made(dir, Deadline::after(Duration::ZERO), &|| Ok(()))?;
                     unusable.push(index);
                 }
                 Err(error) => {
@@ -113,7 +113,8 @@ impl Cgroup {
             unit.stop()?;
         }
         let deadline = Deadline::after(LEAVE_DEADLINE);
-        self.dirs.iter().try_for_each(|dir| remove_made(dir, deadline))
+        // Somebody may have entered after all had been killed: an exec that was under way.
+        self.dirs.iter().try_for_each(|dir| remove_made(dir, deadline, &|| self.kill(libc::SIGKILL)))
     }
 }
 
@@ -159,14 +160,15 @@ fn make(dir: &Dir, mode: Mode) -> Result<bool> {
     Ok(true)
 }
 
-fn remove_made(dir: &Dir, deadline: Deadline) -> Result<()> {
+/// `empty` is called on what still holds tasks.
+fn remove_made(dir: &Dir, deadline: Deadline, empty: &dyn Fn() -> Result<()>) -> Result<()> {
     let is_ours = |path: &PathBuf| !dir.found.contains(path);
     for path in tree(&dir.path)?.iter().rev().filter(|path| is_ours(path)) {
         // Not noted and not found: made by somebody else in the instant between. Leave it.
         if *path == dir.path && !dir.created.contains(path) {
             continue;
         }
-        remove_one(path, deadline).on("remove cgroup", path)?;
+        remove_one(path, deadline, empty).on("remove cgroup", path)?;
     }
     remove_parents(dir)
 }
@@ -186,13 +188,14 @@ fn remove_parents(dir: &Dir) -> Result<()> {
 
 /// rmdir(2) of a cgroup is EBUSY until its last task has been reaped by the kernel, which nothing announces
 /// on v1: so it is asked again, at growing intervals.
-fn remove_one(path: &Path, deadline: Deadline) -> Result<()> {
+fn remove_one(path: &Path, deadline: Deadline, empty: &dyn Fn() -> Result<()>) -> Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
         match std::fs::remove_dir(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) if e.kind() == ErrorKind::ResourceBusy && !deadline.is_over() => {
                 std::thread::sleep(pause);
+                empty()?;
                 pause = pause.saturating_mul(2).min(Duration::from_millis(20));
             }
             other => return Ok(other?),

@@ -31,7 +31,7 @@ const LOG: &str = "dump.log";
 pub fn checkpoint(globals: &Globals, words: &Checkpoint) -> Result<()> {
     let context = || format!("checkpoint {:?}", words.id);
     let (container, record) = open(globals, &words.id)?;
-    let status = status::derive(&container.dir, &record);
+    let status = status::derive(&container, &record);
     if !matches!(status, Status::Running | Status::Paused) {
         let message = format!("container cannot be checkpointed in {status} state");
         return Err(Error::new(Kind::WrongStatus, message)).with_context(context);
@@ -40,7 +40,7 @@ pub fn checkpoint(globals: &Globals, words: &Checkpoint) -> Result<()> {
     if words.leave_running || words.pre_dump {
         return Ok(());
     }
-    delete_container(&container, &record).with_context(context)
+    delete_container(&container).with_context(context)
 }
 
 fn dump(record: &Record, words: &Checkpoint) -> Result<()> {

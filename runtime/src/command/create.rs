@@ -140,12 +140,12 @@ pub fn make(
     }
 }
 
-/// Takes the ID, and writes nothing yet into the container's record.
+/// Takes the ID and writes the record.
 pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: spec::Spec) -> Result<Undo> {
     let cgroups_path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).unwrap_or_default();
     let cgroup = Cgroup::resolve(globals.cgroup_driver, cgroups_path, id.as_str())?
         .tolerating(globals.tolerates_missing_cgroups())?;
-    let container = Container::reserve(&globals.root, id)?;
+    let (container, lock) = Container::reserve(&globals.root, id)?;
     if let Err(error) = cgroup.refuse_used() {
         container.remove()?;
         return Err(error);
@@ -165,7 +165,10 @@ pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: 
         no_new_keyring: false,
         config: spec,
     };
-    Ok(Undo { container: Some(container), record })
+    let mut undo = Undo { container: Some(container), record };
+    undo.save()?;
+    drop(lock); // who wants to delete it now knows whom to end first
+    Ok(undo)
 }
 
 /// What the streams that init will inherit are; nothing for one that is closed.
@@ -192,6 +195,10 @@ pub(super) struct Undo {
 }
 
 impl Undo {
+    fn save(&mut self) -> Result<()> {
+        self.container.as_ref().map_or(Ok(()), |container| self.record.save(&container.dir))
+    }
+
     /// Makes the control groups, with the limits in force, as far as they can be made without a process in them.
     pub(super) fn make_cgroup(&mut self, dir: &Path) -> Result<()> {
         let mut cgroup = self.record.cgroup.clone();
@@ -249,7 +256,7 @@ impl Undo {
         let oom_score_adj = plan.process.as_ref().and_then(|process| process.oom_score_adj);
         let cgroup = birthplace.as_ref().map(OwnedFd::as_fd);
         let birth = Birth { create, join: &join, time_offsets, oom_score_adj, cgroup };
-        let mut init = spawn(&birth, |runtime| init::run(given, runtime))?;
+        let mut init = spawn(&birth, &given.descriptors(), |runtime| init::run(given, runtime))?;
         self.record.init = Identity::of(init.pid);
         // Until `create` has returned init dies with us, so the record without it is enough to clean up by. It is
         // for those who ask meanwhile, and hooks and agents alone can; writing it takes some 0.1 ms.
@@ -276,15 +283,17 @@ impl Undo {
             init.hand_over_listener(|fd| introduce_to_agent(&self.record, Status::Creating, pid, &fd))?;
         }
         init.wait_for(&Message::Ready)?;
-        self.record.complete = true;
-        self.record.save(&dir)?;
         if let Some(socket) = &wanted.pidfd_socket {
             socket::send(socket, &init.pidfd, b"pidfd").context("--pidfd-socket")?;
         }
         if let Some(path) = &making.pid_file {
             write_atomically(path, init.pid.to_string().as_bytes())?;
         }
-        init.tell(&Message::Release)?; // it waits where we can't be reached by: the end of the dialogue is ours
+        self.record.complete = true;
+        self.record.save(&dir)?;
+        // From here on others may kill and delete it, so nothing is left for us to undo. If init is gone by now, it was
+        // created all the same. It waits where we can't be reached by: the end of the dialogue is ours.
+        init.tell(&Message::Release).ok();
         init.release();
         Ok(init)
     }

@@ -1,66 +1,87 @@
 //! `delete`: take away what `create` made. Each step is tried, whatever became of the others; the record goes
 //! last, so that a `delete` that was cut short can be repeated.
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use std::time::Duration;
 
-use super::open;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Signal;
+
 use crate::cli::Globals;
 use crate::cli::verbs::Delete;
-use crate::container::record::{Identity, Record};
-use crate::container::{Container, status};
+use crate::container::lock::Lock;
+use crate::container::record::Identity;
+use crate::container::{Container, fifo, status};
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks;
 use crate::spec::state::Status;
 
-/// How long a killed process may take to die, in seconds.
-const DIE_DEADLINE: i64 = 10;
+/// How long a killed process may take to die.
+const DIE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often what was frozen again is thawed while it is to die.
+const THAW_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// The verb.
 pub fn delete(globals: &Globals, words: &Delete) -> Result<()> {
-    let (container, record) = match open(globals, &words.id) {
-        Ok(found) => found,
-        Err(error) if words.force && error.kind() == Kind::NotFound => {
-            return remove_without_record(globals, &words.id);
-        }
-        Err(error) => return Err(error),
+    let context = || format!("delete {:?}", words.id);
+    let container = match Container::open(&globals.root, &words.id.parse()?) {
+        Err(error) if words.force && error.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
     };
-    let status = status::derive(&container.dir, &record);
-    if !words.force && !matches!(status, Status::Stopped | Status::Created) {
+    if words.force {
+        return delete_container(&container).with_context(context);
+    }
+    let lock = container.lock()?;
+    let record = container.load()?;
+    let mut claim = None;
+    let status = match status::derive(&container, &record) {
+        // Nobody may start it any more.
+        Status::Created => {
+            claim = fifo::claim(&container.folder).with_context(context)?;
+            if claim.is_some() { Status::Created } else { status::derive(&container, &record) }
+        }
+        status => status,
+    };
+    if claim.is_none() && status != Status::Stopped {
         let message = format!("cannot delete container {} that is not stopped: {status}", words.id);
         return Err(Error::new(Kind::WrongStatus, message));
     }
-    delete_container(&container, &record).with_context(|| format!("delete {:?}", words.id))
+    remove(&container, lock).with_context(context)
 }
 
-/// A folder whose record was never written holds nothing but itself.
-fn remove_without_record(globals: &Globals, id: &str) -> Result<()> {
-    match Container::open(&globals.root, &id.parse()?) {
-        Ok(container) => container.remove(),
-        Err(_) => Ok(()),
+/// Ends and removes a container in whatever state it is; fine if somebody else does.
+pub fn delete_container(container: &Container) -> Result<()> {
+    match container.lock() {
+        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        lock => remove(container, lock?),
     }
 }
 
-/// Ends and removes a container in whatever state it is.
-pub fn delete_container(container: &Container, record: &Record) -> Result<()> {
+fn remove(container: &Container, lock: Lock) -> Result<()> {
+    if !container.has_record() {
+        return container.remove(); // then there is nothing but the folder
+    }
+    let mut record = container.load()?;
     if !record.complete && record.creator.is_alive() && record.creator.pid != std::process::id() as i32 {
-        end(record.creator).context("stop the process that is creating it")?;
+        end(record.creator, || Ok(())).context("stop the process that is creating it")?;
+        record = container.load()?; // it may have come further
     }
-    let mut errors = Vec::new();
-    if let Some(init) = record.init.filter(|init| init.is_alive()) {
-        errors.extend(record.cgroup.freeze(false).err());
-        errors.extend(end(init).err());
-    }
-    if !record.cgroup.remove_idle() {
-        errors.extend(record.cgroup.kill(libc::SIGKILL).err());
-        errors.extend(record.cgroup.remove().err());
-    }
-    errors.extend(record.rdt.as_ref().and_then(|group| group.remove().err()));
+    let thaw = || record.cgroup.freeze(false);
+    let ended = record.init.map_or(Ok(()), |init| end(init, thaw));
+    let idle = record.cgroup.remove_idle();
+    let steps = [
+        ended,
+        if idle { Ok(()) } else { record.cgroup.kill(libc::SIGKILL) },
+        if idle { Ok(()) } else { record.cgroup.remove() },
+        record.rdt.as_ref().map_or(Ok(()), |group| group.remove()),
+    ];
+    let errors: Vec<String> = steps.into_iter().filter_map(|step| Some(step.err()?.to_string())).collect();
     if !errors.is_empty() {
-        let texts: Vec<String> = errors.iter().map(Error::to_string).collect();
-        return Err(Error::new(Kind::System, texts.join("; ")));
+        return Err(Error::new(Kind::System, errors.join("; ")));
     }
     container.remove()?;
+    drop(lock);
     let list = record.config.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();
     for error in hooks::run_all("poststop", list, &record.state(Status::Stopped, 0)) {
         log::warn!("{error}");
@@ -68,26 +89,24 @@ pub fn delete_container(container: &Container, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// Kills a process and waits until it is gone; a recycled PID is left alone.
-fn end(process: Identity) -> Result<()> {
+/// Kills a process and waits until it is gone; a recycled PID is left alone. On cgroup v1 nothing dies that is
+/// frozen, so it is thawed, and again if somebody freezes it meanwhile.
+fn end(process: Identity, thaw: impl Fn() -> Result<()>) -> Result<()> {
     let context = || format!("kill process {}", process.pid);
-    let Some(pid) = Pid::from_raw(process.pid) else { return Ok(()) };
-    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
-        other => other.with_context(context)?,
-    };
-    if !process.is_alive() {
-        return Ok(()); // asked once more now that the pidfd pins it
-    }
+    let Some(pidfd) = process.pin().with_context(context)? else { return Ok(()) };
     match rustix::process::pidfd_send_signal(&pidfd, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(errno) => return Err(errno).with_context(context),
     }
-    let timeout = Timespec { tv_sec: DIE_DEADLINE, tv_nsec: 0 };
-    match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))
-        .with_context(context)?
-    {
-        0 => Err(Error::new(Kind::System, "does not die")).with_context(context),
-        _ => Ok(()),
+    let deadline = Deadline::after(DIE_DEADLINE);
+    while !deadline.is_over() {
+        if let Err(error) = thaw() {
+            log::debug!("{error}"); // it shows in what comes of it
+        }
+        match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&THAW_EVERY)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(drop).with_context(context),
+        }
     }
+    Err(Error::new(Kind::System, "does not die")).with_context(context)
 }

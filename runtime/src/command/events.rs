@@ -55,7 +55,7 @@ pub(crate) struct Interface {
 /// The verb.
 pub fn events(globals: &Globals, words: &Events) -> Result<()> {
     let (container, record) = open(globals, &words.id)?;
-    if status::derive(&container.dir, &record) == Status::Stopped {
+    if status::derive(&container, &record) == Status::Stopped {
         let message = format!("container with id {} is not running", words.id);
         return Err(Error::new(Kind::WrongStatus, message));
     }

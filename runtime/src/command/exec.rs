@@ -5,13 +5,13 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 
 use super::create::introduce_to_agent;
-use super::foreground::{self, Relay};
-use super::open;
+use super::foreground::{self, Relay, Signals};
+use super::{init_of, open};
 use crate::cgroup::{Below, allow_every_cpu};
 use crate::cli::Globals;
 use crate::cli::verbs::Exec;
-use crate::container::record::{Record, write_atomically};
-use crate::container::status;
+use crate::container::record::{Identity, Record, write_atomically};
+use crate::container::{Container, status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::init::attributes::Shared;
 use crate::init::exec::{self, Inheritance};
@@ -19,7 +19,7 @@ use crate::init::namespaces::Owner;
 use crate::init::passed::PassedFds;
 use crate::launch::spawn::{Birth, Join, spawn};
 use crate::launch::sync::Message;
-use crate::launch::{host, socket};
+use crate::launch::{Init, host, socket};
 use crate::plan::findings::Findings;
 use crate::plan::namespaces::KINDS;
 use crate::plan::process::ProcessPlan;
@@ -39,18 +39,42 @@ pub fn exec(globals: &Globals, words: &Exec) -> Result<i32> {
 
 fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
     let (container, record) = open(globals, id)?;
-    match status::derive(&container.dir, &record) {
-        Status::Stopped => return Err(Error::new(Kind::WrongStatus, "cannot exec in a stopped container")),
+    let init = init_of(&record)?;
+    let (entered, signals, leader) = launch(words, &container, &record, init).map_err(|error| {
+        // What went wrong in detail is but a consequence.
+        match (container.is_there(), init.is_running()) {
+            (false, _) => container.does_not_exist(),
+            (true, false) => stopped(),
+            (true, true) => error,
+        }
+    })?;
+    match signals {
+        Some(signals) => foreground::wait(&entered, signals, leader),
+        None => Ok(0),
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::WrongStatus, "cannot exec in a stopped container")
+}
+
+/// Follows the process until it has become the program. The second is there for who waits for its end, the third is its terminal's leader.
+fn launch(
+    words: &Exec,
+    container: &Container,
+    record: &Record,
+    init: Identity,
+) -> Result<(Init, Option<Signals>, Option<OwnedFd>)> {
+    match status::derive(container, record) {
+        Status::Stopped => return Err(stopped()),
         Status::Paused if !words.ignore_paused => {
             let message = "cannot exec in a paused container (use --ignore-paused to override)";
             return Err(Error::new(Kind::WrongStatus, message));
         }
         _ => {}
     }
-    let init =
-        record.init.ok_or_else(|| Error::new(Kind::WrongStatus, "cannot exec in a stopped container"))?;
     // From the saved config, never from the bundle: edits of that must change nothing any more.
-    let process = resolve_process(words, &record)?;
+    let process = resolve_process(words, record)?;
     let below = Below::parse(&words.cgroup)?;
     let mut findings = Findings::default();
     let plan = ProcessPlan::resolve(&process, &mut findings).annotated(&record.config.annotations);
@@ -60,8 +84,7 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
     let filter = linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
     let personality = linux.personality.as_ref().map(scheduling::personality).transpose()?;
     let memory_policy = linux.memory_policy.as_ref().map(scheduling::memory_policy).transpose()?;
-    let pidfd =
-        init.open().map_err(|_| Error::new(Kind::WrongStatus, "cannot exec in a stopped container"))?;
+    let pidfd = init.pin()?.ok_or_else(stopped)?;
     let (relay, console) = connect_console(words, &plan)?;
     let pidfd_socket = words.pidfd_socket.as_ref().map(|path| socket::connect("pidfd socket", path));
     let pidfd_socket = pidfd_socket.transpose()?;
@@ -94,13 +117,17 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
         oom_score_adj: plan.oom_score_adj,
         cgroup: None,
     };
-    let mut entered = spawn(&birth, |runtime| exec::run(given, runtime))?;
-    enter_groups(&record, &plan, (entered.pid, init.pid), (&below, enters_v1))?;
+    let mut entered = spawn(&birth, &given.descriptors(), |runtime| exec::run(given, runtime))?;
+    enter_groups(record, &plan, (entered.pid, init.pid), (&below, enters_v1))?;
+    if !init.is_alive() {
+        return Err(stopped()); // and the groups may be another container's by now; else whoever deletes it ends us
+    }
+    let signals = (!words.detach).then(Signals::catch).transpose()?;
     entered.tell(&Message::Mapped)?;
     let leader = relay.map(Relay::receive_leader);
     if filter.is_some_and(|filter| filter.notifies) {
         let pid = entered.pid;
-        entered.hand_over_listener(|fd| introduce_to_agent(&record, Status::Running, pid, &fd))?;
+        entered.hand_over_listener(|fd| introduce_to_agent(record, Status::Running, pid, &fd))?;
     }
     entered.wait_for_execution()?;
     if let Some(socket) = &pidfd_socket {
@@ -110,7 +137,7 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
         write_atomically(path, entered.pid.to_string().as_bytes())?;
     }
     entered.release();
-    if words.detach { Ok(0) } else { foreground::wait(&entered, leader.transpose()?) }
+    Ok((entered, signals, leader.transpose()?))
 }
 
 /// The container's control groups and the like, and the CPUs around them.

@@ -75,16 +75,27 @@ impl Drop for Raw {
     }
 }
 
+/// The signals that come to us, held back until [`wait`] passes them on.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// From here on none ends us. To be called before the process is let go that they are for: one that came between
+    /// would end us, and leave it behind.
+    pub fn catch() -> Result<Signals> {
+        let mut all = SigSet::all();
+        for kept in [Signal::SIGURG, Signal::SIGTTIN, Signal::SIGTTOU] {
+            all.remove(kept);
+        }
+        all.thread_set_mask().context("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Signals(SignalFd::with_flags(&all, flags).context("open signalfd")?))
+    }
+}
+
 /// Waits for a process and returns its exit code, 128+n if it died by signal n. Meanwhile every signal that
 /// comes to us goes to it, and `leader`, if given, is relayed to our standard streams.
-pub fn wait(process: &Init, leader: Option<OwnedFd>) -> Result<i32> {
-    let mut all = SigSet::all();
-    for kept in [Signal::SIGURG, Signal::SIGTTIN, Signal::SIGTTOU] {
-        all.remove(kept);
-    }
-    all.thread_set_mask().context("block signals")?;
-    let signals = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("open signalfd")?;
+pub fn wait(process: &Init, Signals(signals): Signals, leader: Option<OwnedFd>) -> Result<i32> {
     let _raw = leader.as_ref().and_then(|_| Raw::enter());
     let mut leader = leader.map(File::from);
     let mut stdin_open = leader.is_some();

@@ -1,12 +1,12 @@
 //! `kill`: a signal for the container's init, or for all its processes.
 
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, PidfdFlags};
 
-use super::open;
+use super::{open, or_gone};
 use crate::cli::Globals;
 use crate::cli::verbs::Kill;
-use crate::container::{processes, status};
+use crate::container::record::Record;
+use crate::container::{Container, processes, status};
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::spec::state::Status;
 
@@ -14,26 +14,46 @@ use crate::spec::state::Status;
 pub fn kill(globals: &Globals, words: &Kill) -> Result<()> {
     let number = parse_signal(&words.signal)?;
     let (container, record) = open(globals, &words.id)?;
-    let stopped = status::derive(&container.dir, &record) == Status::Stopped;
-    let context = || format!("kill {:?}", words.id);
-    if words.all {
-        return processes::signal_all(&record, number).with_context(context);
+    let sent = match words.all || (number == libc::SIGKILL && shares_pids(&record)) {
+        true => signal_all(&container, &record, number, words.all),
+        false => signal_init(&container, &record, number),
+    };
+    or_gone(&container, &record, sent).with_context(|| format!("kill {:?}", words.id))
+}
+
+/// Whether the death of init would not take the others with it, for it is not PID 1 of a namespace; they may outlive it.
+fn shares_pids(record: &Record) -> bool {
+    !record.config.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "pid"))
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::WrongStatus, "container not running")
+}
+
+fn signal_all(container: &Container, record: &Record, number: i32, asked_for: bool) -> Result<()> {
+    let _lock = container.lock()?;
+    let stopped = status::derive(container, record) == Status::Stopped;
+    if !asked_for && stopped && record.cgroup.pids()?.is_empty() {
+        return Err(gone());
     }
-    let gone = || Error::new(ErrorKind::WrongStatus, "container not running");
-    let shares_pids =
-        !record.config.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "pid"));
-    if number == libc::SIGKILL && shares_pids && !(stopped && record.cgroup.pids()?.is_empty()) {
-        // Its death would not take the others with it, for it is not PID 1 of a namespace; they may outlive it.
-        return record.cgroup.kill(libc::SIGKILL).with_context(context);
+    processes::signal_all(record, number)
+}
+
+fn signal_init(container: &Container, record: &Record, number: i32) -> Result<()> {
+    let stopped = status::derive(container, record) == Status::Stopped;
+    let pidfd = record.init.filter(|_| !stopped).ok_or_else(gone)?.open()?;
+    crate::sys::process::pidfd_send_signal(&pidfd, number)?;
+    // On cgroup v1 nothing dies that is frozen.
+    if number == libc::SIGKILL && record.cgroup.is_frozen()? {
+        let _lock = match container.lock() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // dead and deleted
+            lock => lock?,
+        };
+        if let Err(error) = record.cgroup.freeze(false) {
+            log::debug!("{error}"); // it dies when those who froze it from above let it
+        }
     }
-    let init = record.init.filter(|_| !stopped).ok_or_else(gone).with_context(context)?;
-    let pid = Pid::from_raw(init.pid).ok_or_else(gone)?;
-    let pidfd =
-        rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone()).with_context(context)?;
-    if !init.is_alive() {
-        return Err(gone()).with_context(context); // asked of what is pinned
-    }
-    crate::sys::process::pidfd_send_signal(&pidfd, number).with_context(context)
+    Ok(())
 }
 
 /// A number from 0 (only asks) to 64, or a name with or without `SIG`, in any case; `RTMIN+n`, `RTMAX-n` and the older

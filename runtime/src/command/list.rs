@@ -8,7 +8,7 @@ use super::state::{Shown, show};
 use crate::cli::Globals;
 use crate::cli::verbs::List;
 use crate::container::Container;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// The verb. A container whose record can't be read is left out with a warning. Without containers the default
 /// root need not be there; one that was asked for must.
@@ -20,6 +20,7 @@ pub fn list(globals: &Globals, words: &List) -> Result<()> {
     for container in Container::all(&globals.root)? {
         match container.load() {
             Ok(record) => found.push((container, record)),
+            Err(error) if error.kind() == Kind::NotFound => {} // deleted meanwhile
             Err(error) => log::warn!("{error}"),
         }
     }

@@ -26,8 +26,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Globals, Parsed, Words, criu, help, parse, verbs};
 use crate::container::Container;
-use crate::container::record::Record;
-use crate::error::{Error, Result};
+use crate::container::record::{Identity, Record};
+use crate::error::{Error, Kind, Result};
 
 /// Runs a command line. The result is the exit code.
 pub fn dispatch(words: Words) -> Result<i32> {
@@ -93,6 +93,32 @@ pub fn open(globals: &Globals, id: &str) -> Result<(Container, Record)> {
     let container = Container::open(&globals.root, &id.parse()?)?;
     let record = container.load()?;
     Ok((container, record))
+}
+
+/// The container's init, which there is not yet while its creation has just begun.
+pub fn init_of(record: &Record) -> Result<Identity> {
+    let message = match record.creator.is_alive() && !record.complete {
+        true => "container is being created",
+        false => "container not running",
+    };
+    record.init.ok_or_else(|| Error::new(Kind::WrongStatus, message))
+}
+
+/// What a command says that has failed: where the container has ended or was deleted meanwhile, that. What went wrong
+/// in detail is but a consequence.
+pub fn or_gone<T>(container: &Container, record: &Record, result: Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        if !container.is_there() {
+            return container.does_not_exist();
+        }
+        match record.init {
+            Some(init) if record.complete && !init.is_running() => {
+                log::debug!("{error}");
+                Error::new(Kind::WrongStatus, "container not running")
+            }
+            _ => error,
+        }
+    })
 }
 
 /// Prints a document as runc does: indented, with a newline.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::checkpoint::{Folders, read_streams};
 use super::create::{Undo, begin};
 use super::delete::delete_container;
-use super::foreground::{self, Relay};
+use super::foreground::{self, Relay, Signals};
 use crate::cli::Globals;
 use crate::cli::criu::Restore;
 use crate::container::id::ContainerId;
@@ -60,8 +60,8 @@ fn restore_container(globals: &Globals, words: &Restore, id: &ContainerId) -> Re
     if words.detach {
         return Ok(0);
     }
-    let code = foreground::wait(&init, leader)?;
-    delete_container(&container, &undo.record)?;
+    let code = foreground::wait(&init, Signals::catch()?, leader)?;
+    delete_container(&container)?;
     Ok(code)
 }
 

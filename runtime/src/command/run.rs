@@ -2,7 +2,7 @@
 
 use super::create::{Bundle, make, resolve_id};
 use super::delete::delete_container;
-use super::foreground::{self, Relay};
+use super::foreground::{self, Relay, Signals};
 use super::start::start_parked;
 use crate::cli::Globals;
 use crate::cli::verbs::Run;
@@ -23,17 +23,16 @@ pub fn run(globals: &Globals, words: &Run) -> Result<i32> {
     let (relay, theirs) = relay.unzip();
     let made = make(globals, &id, &making, bundle, theirs).with_context(context)?;
     let leader = relay.map(Relay::receive_leader).transpose()?;
+    let signals = (!words.detach).then(Signals::catch).transpose().with_context(context)?;
     if let Err(error) = start_parked(&made.container, &made.record, &made.init.pidfd) {
         // Nothing may be left of a run that failed.
-        delete_container(&made.container, &made.record)?;
+        delete_container(&made.container)?;
         return Err(error).with_context(context);
     }
-    if words.detach {
-        return Ok(0);
-    }
-    let code = foreground::wait(&made.init, leader).with_context(context)?;
+    let Some(signals) = signals else { return Ok(0) };
+    let code = foreground::wait(&made.init, signals, leader).with_context(context)?;
     if !words.keep {
-        delete_container(&made.container, &made.record).with_context(context)?;
+        delete_container(&made.container).with_context(context)?;
     }
     Ok(code)
 }

@@ -40,7 +40,7 @@ pub struct Shown<'a> {
 
 /// Puts it together.
 pub fn show<'a>(container: &Container, record: &'a Record) -> Shown<'a> {
-    let status = status::derive(&container.dir, record);
+    let status = status::derive(container, record);
     Shown {
         oci_version: crate::spec::VERSION,
         id: &record.id,

@@ -4,12 +4,9 @@
 //! next update knows what is in force.
 
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
-
-use super::open;
+use super::{open, or_gone};
 use crate::cli::Globals;
 use crate::cli::verbs::{Limits, Update};
 use crate::container::record::Record;
@@ -29,16 +26,24 @@ fn change(globals: &Globals, words: &Update) -> Result<()> {
     // Read before anything is locked: standard input may be slow.
     let file = words.resources.as_deref().map(read).transpose()?.unwrap_or_default();
     let named = merge(&file, &named_limits(&words.limits))?;
-    let (container, _) = open(globals, &words.id)?;
-    let _lock = lock(&container.dir)?;
+    let (container, record) = open(globals, &words.id)?;
+    or_gone(&container, &record, apply(&container, words, &named))
+}
+
+fn apply(container: &Container, words: &Update, named: &Resources) -> Result<()> {
+    // Two updates at a time would each forget what the other has changed.
+    let _lock = container.lock()?;
     let mut record = container.load()?;
-    if status::derive(&container.dir, &record) == Status::Stopped {
-        return Err(Error::new(Kind::WrongStatus, "container not running"));
+    match status::derive(container, &record) {
+        Status::Stopped => return Err(Error::new(Kind::WrongStatus, "container not running")),
+        // Its creator has the record in its hands.
+        Status::Creating => return Err(Error::new(Kind::WrongStatus, "container is being created")),
+        _ => {}
     }
     let classes = named_classes(words, &record)?;
     let linux = record.config.linux.get_or_insert_default();
     let old = linux.resources.clone().unwrap_or_default();
-    linux.resources = Some(merge(&old, &complete(&old, &named))?);
+    linux.resources = Some(merge(&old, &complete(&old, named))?);
     if let Some(rdt) = &mut linux.intel_rdt {
         words.l3_cache_schema.iter().for_each(|line| rdt.l3_cache_schema.clone_from(line));
         words.mem_bw_schema.iter().for_each(|line| rdt.mem_bw_schema.clone_from(line));
@@ -46,8 +51,8 @@ fn change(globals: &Globals, words: &Update) -> Result<()> {
         crate::plan::rdt::resolve(rdt, &words.id, &mut findings);
         findings.into_result()?;
     }
-    let undo = record.cgroup.update(&old, &named)?;
-    if let Err(error) = apply_classes(&container, &record, &classes) {
+    let undo = record.cgroup.update(&old, named)?;
+    if let Err(error) = apply_classes(container, &record, &classes) {
         if let Err(second) = record.cgroup.put_back(undo) {
             log::warn!("{second}");
         }
@@ -67,14 +72,6 @@ fn apply_classes(container: &Container, record: &Record, lines: &[String]) -> Re
             log::warn!("put class of service back: {second}");
         }
     })
-}
-
-/// Two updates at a time would each forget what the other has changed.
-fn lock(dir: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(dir, flags, Mode::empty()).on("open", dir)?;
-    rustix::fs::flock(&fd, FlockOperation::LockExclusive).on("lock", dir)?;
-    Ok(fd)
 }
 
 /// Reads `--resources`; `-` is standard input.

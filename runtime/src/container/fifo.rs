@@ -8,12 +8,12 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -45,6 +45,11 @@ pub fn create(dir: &Path) -> Result<Parked> {
 }
 
 impl Parked {
+    /// Both.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.start.iter().chain([&self.result]).map(AsRawFd::as_raw_fd)
+    }
+
     /// Waits for `start`.
     pub fn wait(&mut self) -> Result<()> {
         self.start.as_mut().map_or(Ok(()), |start| start.read_exact(&mut [0])).context("wait for start")
@@ -71,44 +76,65 @@ pub(super) fn remove(dir: &Path) {
 }
 
 /// Whether init is parked, that is: created and not started.
-pub fn is_parked(dir: &Path) -> bool {
-    open_for_writing(dir).is_ok()
+pub fn is_parked(folder: &OwnedFd) -> bool {
+    open_for_writing(folder).is_ok()
 }
 
-fn open_for_writing(dir: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(dir.join(START), OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+fn open_for_writing(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, START, flags, Mode::empty())
 }
 
-/// Lets init go on, and waits until it has executed the user's program or said why it could not.
-pub fn start(dir: &Path) -> Result<()> {
-    let result = rustix::fs::open(
-        dir.join(RESULT),
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    let result = result.with_context(|| format!("open {RESULT}"))?;
-    let mut fifo = match open_for_writing(dir) {
-        Ok(fifo) => File::from(fifo),
-        Err(Errno::NXIO | Errno::NOENT) => {
-            return Err(Error::new(Kind::WrongStatus, "cannot start an already running container"));
-        }
-        Err(errno) => return Err(errno).context("open exec.fifo"),
+/// The right to decide what becomes of a parked init: one command has it at a time.
+#[derive(Debug)]
+pub struct Claim {
+    start: File,
+    result: File,
+}
+
+/// Takes it; nothing if init is parked no more.
+pub fn claim(folder: &OwnedFd) -> Result<Option<Claim>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let result = match rustix::fs::openat(folder, RESULT, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.with_context(|| format!("open {RESULT}"))?,
     };
-    fifo.write_all(b"0").context("write exec.fifo")?;
-    // Init is a writer already, so from here an end of file means that it is gone or executed.
-    let flags = rustix::fs::fcntl_getfl(&result)?;
-    rustix::fs::fcntl_setfl(&result, flags.difference(OFlags::NONBLOCK))?;
-    let mut answer = Vec::new();
-    File::from(result).read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
-    if !answer.is_empty() {
-        return Err(Error::decode(&answer));
-    }
-    // execve(2) closes the two one after the other. Until both are closed, init would still count as parked.
-    let mut readers = [PollFd::new(&fifo, PollFlags::empty())];
-    while let Err(errno) = rustix::event::poll(&mut readers, None) {
-        if errno != Errno::INTR {
-            return Err(errno).context("wait for exec.fifo");
+    let start = match open_for_writing(folder) {
+        Err(Errno::NXIO | Errno::NOENT) => return Ok(None),
+        other => other.context("open exec.fifo")?,
+    };
+    match rustix::fs::flock(&start, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Claim { start: start.into(), result: result.into() })),
+        Err(Errno::WOULDBLOCK) => {
+            Err(Error::new(Kind::WrongStatus, "container is being started or deleted by another command"))
         }
+        Err(errno) => Err(errno).context("lock exec.fifo"),
     }
-    Ok(())
+}
+
+impl Claim {
+    /// Lets init go on, and waits until it has executed the user's program or said why it could not. False if it was
+    /// parked no more.
+    pub fn start(mut self) -> Result<bool> {
+        match self.start.write_all(b"0") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
+            other => other.context("write exec.fifo")?,
+        }
+        // Init is a writer already, so from here an end of file means that it is gone or executed.
+        let flags = rustix::fs::fcntl_getfl(&self.result)?;
+        rustix::fs::fcntl_setfl(&self.result, flags.difference(OFlags::NONBLOCK))?;
+        let mut answer = Vec::new();
+        self.result.read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
+        if !answer.is_empty() {
+            return Err(Error::decode(&answer));
+        }
+        // execve(2) closes the two one after the other. Until both are closed, init would still count as parked.
+        let mut readers = [PollFd::new(&self.start, PollFlags::empty())];
+        while let Err(errno) = rustix::event::poll(&mut readers, None) {
+            if errno != Errno::INTR {
+                return Err(errno).context("wait for exec.fifo");
+            }
+        }
+        Ok(true)
+    }
 }

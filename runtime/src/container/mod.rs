@@ -3,20 +3,29 @@
 //! The record is written *before* anything else is made and lists what is about to be made, so that
 //! `delete --force` finds everything after a kill at any instant. Status is never stored: it is read off the
 //! world each time (see [`status`]).
+//!
+//! A [`Container`] is the folder itself, not its name: so what a command does to it can't hit a later container of the
+//! same ID. See [`lock`] for what commands must not do at the same time.
 
 pub mod fifo;
 pub mod id;
+pub mod lock;
 pub mod notify;
 pub mod processes;
 pub mod record;
 pub mod status;
 
 use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::error::{Context, Error, Kind, Result};
 use id::ContainerId;
+use lock::Lock;
 use record::Record;
 
 /// Of the folder of all containers. The sticky bit keeps what clears XDG_RUNTIME_DIR of old files away (XDG Base
@@ -30,33 +39,48 @@ pub struct Container {
     pub id: ContainerId,
     /// `<root>/<id>`.
     pub dir: PathBuf,
+    /// The folder, which may by now have no name any more.
+    pub folder: OwnedFd,
 }
 
+/// How often somebody may delete the folder that we have just made, before there is a record in it.
+const ATTEMPTS: usize = 20;
+
 impl Container {
-    /// Takes the ID: makes the folder, which fails if it is there.
-    pub fn reserve(root: &Path, id: &ContainerId) -> Result<Container> {
+    /// Takes the ID: makes the folder, which fails if it is there. The lock is to be held until the record is written.
+    pub fn reserve(root: &Path, id: &ContainerId) -> Result<(Container, Lock)> {
         DirBuilder::new().recursive(true).mode(ROOT_MODE).create(root).on("create", root)?;
         let dir = root.join(id.as_str());
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Ok(()) => Ok(Container { id: id.clone(), dir }),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(
-                Kind::AlreadyExists,
-                format!("container with given ID already exists: {id:?}", id = id.as_str()),
-            )),
-            Err(e) => Err(e).on("create", &dir),
+        let taken = || {
+            let message = format!("container with given ID already exists: {id:?}", id = id.as_str());
+            Error::new(Kind::AlreadyExists, message)
+        };
+        for _ in 0..ATTEMPTS {
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
+                other => other.on("create", &dir)?,
+            }
+            // Until it is locked, others may delete it and may make another one.
+            let Ok(container) = Container::open(root, id) else { continue };
+            match container.try_lock() {
+                Ok(Some(_)) if container.has_record() => return Err(taken()),
+                Ok(Some(lock)) => return Ok((container, lock)),
+                Ok(None) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
+        Err(Error::new(Kind::System, "the container is deleted again and again while it is made"))
     }
 
     /// The container of this ID, which must be there.
     pub fn open(root: &Path, id: &ContainerId) -> Result<Container> {
         let dir = root.join(id.as_str());
-        if dir.is_dir() {
-            Ok(Container { id: id.clone(), dir })
-        } else {
-            Err(Error::new(
-                Kind::NotFound,
-                format!("container {:?} does not exist: container does not exist", id.as_str()),
-            ))
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&dir, flags, Mode::empty()) {
+            Ok(folder) => Ok(Container { id: id.clone(), dir, folder }),
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(does_not_exist(id)),
+            Err(errno) => Err(errno).on("open", &dir),
         }
     }
 
@@ -70,8 +94,11 @@ impl Container {
         for entry in entries {
             let entry = entry?;
             let id = entry.file_name().to_str().and_then(|name| name.parse::<ContainerId>().ok());
-            if let (Some(id), true) = (id, entry.file_type()?.is_dir()) {
-                result.push(Container { id, dir: entry.path() });
+            let Some(id) = id else { continue };
+            match Container::open(root, &id) {
+                Ok(container) => result.push(container),
+                Err(error) if error.kind() == Kind::NotFound => {} // deleted by now, or no folder
+                Err(error) => return Err(error),
             }
         }
         result.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
@@ -80,7 +107,37 @@ impl Container {
 
     /// Reads the record.
     pub fn load(&self) -> Result<Record> {
-        Record::load(&self.dir).with_context(|| format!("container {:?}", self.id.as_str()))
+        match Record::load(&self.folder, &self.dir) {
+            Err(error) if error.errno() == Some(libc::ENOENT) && !self.is_there() => {
+                Err(self.does_not_exist())
+            }
+            Err(error) if error.errno() == Some(libc::ENOENT) => {
+                let id = self.id.as_str();
+                let message =
+                    format!("container {id:?} has no record: it is being created, or that was cut short");
+                Err(Error::new(Kind::WrongStatus, message))
+            }
+            other => other.with_context(|| format!("container {:?}", self.id.as_str())),
+        }
+    }
+
+    /// That there is no such container.
+    pub fn does_not_exist(&self) -> Error {
+        does_not_exist(&self.id)
+    }
+
+    /// Whether there is a record.
+    pub fn has_record(&self) -> bool {
+        Record::is_in(&self.folder)
+    }
+
+    /// Whether this folder, and no other, is where the ID leads.
+    pub fn is_there(&self) -> bool {
+        let same = || -> rustix::io::Result<bool> {
+            let (ours, there) = (rustix::fs::fstat(&self.folder)?, rustix::fs::lstat(&self.dir)?);
+            Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
+        };
+        same().unwrap_or(false)
     }
 
     /// Removes the folder; fine if it is gone.
@@ -96,4 +153,9 @@ impl Container {
             other => other.with_context(|| format!("remove {}", self.dir.display())),
         }
     }
+}
+
+fn does_not_exist(id: &ContainerId) -> Error {
+    let message = format!("container {:?} does not exist: container does not exist", id.as_str());
+    Error::new(Kind::NotFound, message)
 }

@@ -39,10 +39,15 @@ pub fn signal_all(record: &Record, signal: i32) -> Result<()> {
     }
     for pid in pids(record)? {
         let Some(number) = rustix::process::Pid::from_raw(pid) else { continue };
-        let flags = rustix::process::PidfdFlags::empty();
-        let sent = rustix::process::pidfd_open(number, flags)
-            .and_then(|pidfd| crate::sys::process::pidfd_send_signal(&pidfd, signal));
-        match sent {
+        let pidfd = match rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => continue,
+            other => other.with_context(|| format!("kill process {pid}"))?,
+        };
+        // The number can have become another process's before it was pinned.
+        if !pids(record)?.contains(&pid) {
+            continue;
+        }
+        match crate::sys::process::pidfd_send_signal(&pidfd, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno).with_context(|| format!("kill process {pid}")),
         }

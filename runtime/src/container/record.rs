@@ -2,10 +2,12 @@
 //! reader sees the old one or the new one and never half.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -23,6 +25,9 @@ pub struct Identity {
     pub pid: i32,
     /// Field 22 of proc(5) stat: clock ticks between boot and the process's start.
     pub start_time: u64,
+    /// The inode of its pidfds, which no two processes have, as a tick can be (Linux 6.9 on); 0 where pidfds have none.
+    #[serde(default)]
+    pub inode: u64,
 }
 
 /// The record.
@@ -60,11 +65,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads `dir/state.json`.
-    pub fn load(dir: &Path) -> Result<Record> {
+    /// Reads the record in `folder`, which was opened as `dir`.
+    pub fn load(folder: &OwnedFd, dir: &Path) -> Result<Record> {
         let path = dir.join(NAME);
-        let text = std::fs::read(&path).on("read", &path)?;
+        let file = rustix::fs::openat(folder, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let mut text = Vec::new();
+        File::from(file.on("read", &path)?).read_to_end(&mut text).on("read", &path)?;
         serde_json::from_slice(&text).map_err(|e| Error::new(Kind::System, e.to_string())).on("parse", &path)
+    }
+
+    /// Whether there is one in `folder`.
+    pub fn is_in(folder: &OwnedFd) -> bool {
+        rustix::fs::statat(folder, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Writes `dir/state.json` atomically.

@@ -7,7 +7,7 @@ use crate::cgroup::join::{Below, find_in};
 use crate::cgroup::stats::{parse_pressure, parse_table, v1, v2};
 use crate::command::events::parse_interface;
 use crate::command::list::user_name;
-use crate::container::status::parse_stat;
+use crate::container::status::Stat;
 use crate::init::payload::home_in;
 use crate::sys::mountinfo;
 
@@ -42,7 +42,7 @@ pub fn cgroup_files(input: &[u8]) {
     text.lines().for_each(|line| drop(v1::blkio_entry(line)));
     v2::parse_io(&text);
     text.lines().for_each(|line| drop(parse_interface(line)));
-    parse_stat(&text);
+    Stat::parse(&text);
     let dir = Dir {
         name: String::new(),
         controllers: vec!["memory".to_owned()],

@@ -1,7 +1,7 @@
 //! A process that enters a running container: the shorter story.
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::attributes::{self, Shared};
 use super::namespaces::Owner;
@@ -39,8 +39,17 @@ pub struct Inheritance<'a> {
     pub owner: Owner,
 }
 
+impl Inheritance<'_> {
+    /// All the descriptors in it.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let own = self.console.iter().chain(&self.root).map(AsRawFd::as_raw_fd);
+        let doors = self.doors.iter().flat_map(Doors::descriptors);
+        own.chain(doors).chain(self.passed.numbers()).collect()
+    }
+}
+
 /// Returns only with an error. Namespaces are joined already; the socket closes by the execve itself.
-pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
+pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible> {
     namespaces::die_with_parent()?;
     namespaces::set_dumpable(false)?;
     if let Some(doors) = given.doors.take() {
@@ -81,11 +90,11 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
         true => (None, given.seccomp),
         false => (given.seccomp, None),
     };
-    super::load_filter(with_power, &runtime, given.owner)?;
+    super::load_filter(with_power, runtime, given.owner)?;
     identity::become_user(process)?;
     payload::enter_cwd_as_user(process, entered)?;
     program.find()?;
     log::debug!("setns_init: about to exec");
-    super::load_filter(without, &runtime, given.owner)?;
+    super::load_filter(without, runtime, given.owner)?;
     program.execute()
 }

@@ -18,7 +18,7 @@ pub mod rootfs;
 pub mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::{Doors, Shown};
 use crate::container::fifo::Parked;
@@ -66,8 +66,23 @@ pub struct Inheritance<'a> {
     pub owner: Owner,
 }
 
+impl Inheritance<'_> {
+    /// All the descriptors in it.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let sources = self.sources.iter().flat_map(Sources::descriptors);
+        let console = self.console.iter().map(AsRawFd::as_raw_fd);
+        let doors = self.doors.iter().flat_map(Doors::descriptors);
+        sources
+            .chain(console)
+            .chain(doors)
+            .chain(self.parked.descriptors())
+            .chain(self.passed.numbers())
+            .collect()
+    }
+}
+
 /// The container's init. Returns only with an error.
-pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
+pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible> {
     let plan = given.plan;
     // We are PID 1 of new namespaces but still see the host. Until `create` has returned we die with it.
     namespaces::die_with_parent()?;
@@ -85,7 +100,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
         None => sources::open(plan)?,
     };
     let root = rootfs::attach(plan)?;
-    let stage = Stage { root: &root, plan, cgroups: given.cgroups, runtime: &runtime };
+    let stage = Stage { root: &root, plan, cgroups: given.cgroups, runtime };
     let read_only_last = stage.perform(&mut sources)?;
     devices::create(&root, plan, &sources).context("create devices")?;
     runtime.send(&Message::RunHooks)?;
@@ -98,22 +113,25 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
     let proc = procfs::mount()?;
     // After this line the host is out of reach.
     rootfs::switch_to(&root, plan, given.no_pivot)?;
+    drop(root);
     let root = rootfs::open_current()?;
     let proc = Proc::new(proc, &root);
     if let (Some(size), Some(socket)) = (plan.process.as_ref().and_then(|p| p.terminal), &given.console) {
         terminal::attach(&root, size, socket).context("attach terminal")?;
     }
+    drop(given.console);
     terminal::reopen_null(&root)?;
     paths::write_sysctl(&proc, &plan.sysctl)?;
     if let Some(process) = &plan.process {
         payload::make_cwd(&root, process)?;
     }
     paths::protect(&root, plan, &sources)?;
-    read_only_last.iter().try_for_each(mounts::make_read_only)?;
+    read_only_last.into_iter().try_for_each(|mount| mounts::make_read_only(&mount))?;
     rootfs::finish(plan)?;
 
     let Some(process) = &plan.process else {
         // `create` works without a program; the specification puts that error at `start`.
+        drop((proc, root, sources));
         namespaces::live_without_parent()?;
         end_by_signals()?;
         return park(given.parked, runtime, |_| {
@@ -137,12 +155,12 @@ pub fn run(mut given: Inheritance<'_>, runtime: Sync) -> Result<Infallible> {
         true => (None, given.seccomp),
         false => (given.seccomp, None),
     };
-    load_filter(with_power, &runtime, given.owner)?;
+    load_filter(with_power, runtime, given.owner)?;
     identity::become_user(process)?;
     payload::enter_cwd_as_user(process, entered)?;
     program.find()?;
     given.owner.let_in()?; // for an exec before start
-    load_filter(without, &runtime, given.owner)?;
+    load_filter(without, runtime, given.owner)?;
     park(given.parked, runtime, |parked| {
         let state = given.record.state(Status::Created, std::process::id() as i32);
         let setting = hooks::Setting { directory: None, env: Some(program.environment()) };
@@ -167,7 +185,7 @@ fn load_filter(program: Option<&Program>, runtime: &Sync, owner: Owner) -> Resul
     }
     match crate::sys::seccomp::load(program).context("load seccomp filter").about("linux.seccomp")? {
         Some(listener) => {
-            runtime.send(&Message::Listener(std::os::fd::AsRawFd::as_raw_fd(&listener)))?;
+            runtime.send(&Message::Listener(listener.as_raw_fd()))?;
             runtime.wait_for(&Message::ListenerTaken)
         }
         None => Ok(()),
@@ -178,13 +196,14 @@ fn load_filter(program: Option<&Program>, runtime: &Sync, owner: Owner) -> Resul
 /// `start`'s to print.
 fn park(
     mut parked: Parked,
-    runtime: Sync,
+    runtime: &mut Sync,
     next: impl FnOnce(&mut Parked) -> Result<Infallible>,
 ) -> Result<Infallible> {
     runtime.send(&Message::Ready)?;
     runtime.wait_for(&Message::Release)?;
     log::debug!("init: closing the pipe to signal completion");
-    drop(runtime);
+    runtime.end();
+    crate::log::end();
     parked.wait()?;
     let Err(error) = next(&mut parked);
     // Nobody else is left to hear it; that `start` may be gone too changes nothing.

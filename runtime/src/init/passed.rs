@@ -2,6 +2,7 @@
 //! those of `--preserve-fds`.
 
 use std::ffi::CString;
+use std::os::fd::RawFd;
 
 use crate::error::{Context, Result};
 use crate::sys::process::{close_inherited_from, close_on_exec_from, is_open, keep_on_exec};
@@ -31,6 +32,11 @@ impl PassedFds {
     /// The number of the first descriptor that is not passed on.
     pub fn end(&self) -> u32 {
         self.listen.saturating_add(self.preserve).saturating_add(3)
+    }
+
+    /// The numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        (3..self.end()).filter_map(|fd| RawFd::try_from(fd).ok())
     }
 
     /// An error if one of them is not open.

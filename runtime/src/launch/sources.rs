@@ -4,7 +4,7 @@
 //! namespace has no rights over the host's directories) or be another thing. Where the runtime can't make detached
 //! mounts init does it, who has the right in namespaces of its own.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType};
@@ -85,6 +85,16 @@ fn open_others(plan: &Plan, null: OwnedFd) -> Result<Sources> {
 }
 
 impl Sources {
+    /// All the descriptors in it.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let binds = self.binds.iter().flatten().filter_map(|source| match source {
+            Source::Host(mount, _) => Some(mount),
+            Source::Inside(_) => None,
+        });
+        let others = self.idmaps.iter().chain(&self.devices).flatten();
+        binds.chain(others).chain([&self.null]).map(AsRawFd::as_raw_fd)
+    }
+
     /// Opens what one mount step needs.
     pub fn add(&mut self, step: &MountStep, plan: &Plan) -> Result<()> {
         let field = format!("mounts[{}]", step.index);

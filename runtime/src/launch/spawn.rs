@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use super::sync::{Message, Sync};
 use super::{Init, sync};
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::process::{Cloned, clone3, exit_now};
+use crate::sys::process::{Cloned, clone3, close_all_but, exit_now, prctl};
 
 /// What a new process joins before it is made.
 #[derive(Debug)]
@@ -58,12 +58,17 @@ impl Birth<'_> {
     }
 }
 
-/// Makes a process; in it, `story` runs and never returns but with an error, which then travels home.
+/// Makes a process; in it, `story` runs and never returns but with an error, which then travels home. Of the runtime's
+/// descriptors it has the standard streams, `given` and its end of the dialogue.
 ///
 /// A new time namespace needs an intermediate process as well: its clocks can be set only while nobody is in
 /// it, which the kernel allows by letting only children enter (time_namespaces(7)). That process then makes the
 /// new user namespace too, which is to own the other one.
-pub fn spawn(birth: &Birth<'_>, story: impl FnOnce(Sync) -> Result<Infallible>) -> Result<Init> {
+pub fn spawn(
+    birth: &Birth<'_>,
+    given: &[RawFd],
+    story: impl FnOnce(&mut Sync) -> Result<Infallible>,
+) -> Result<Init> {
     const TIME: u64 = libc::CLONE_NEWTIME as u64;
     // The words of this and init's debug records are those that runc's own tests look for.
     log::debug!("nsexec container setup: create namespaces {:#x}", birth.create);
@@ -97,10 +102,12 @@ pub fn spawn(birth: &Birth<'_>, story: impl FnOnce(Sync) -> Result<Infallible>) 
         Cloned::Child => {
             drop(ours);
             if direct {
-                tell(story, theirs)
+                tell(given, story, theirs)
             } else {
                 let rest = birth.create & !(first | TIME);
-                intermediate(&Birth { create: rest, ..*birth }, has_clocks, story, theirs)
+                intermediate(&Birth { create: rest, ..*birth }, has_clocks, theirs, |theirs| {
+                    tell(given, story, theirs)
+                })
             }
         }
     }
@@ -118,37 +125,33 @@ fn follow_intermediate(intermediate: i32, ours: Sync) -> Result<Init> {
     }
 }
 
-/// Runs `story` in the new process. The error goes home over a duplicate of the socket, because the story
-/// owns the socket itself.
-fn tell(story: impl FnOnce(Sync) -> Result<Infallible>, theirs: Sync) -> ! {
-    let code = match theirs.duplicate() {
-        Ok(home) => match story(theirs) {
-            Ok(never) => match never {},
-            Err(error) => {
-                if home.send(&Message::Failed(error)).is_ok() {
-                    1
-                } else {
-                    2
-                }
-            }
-        },
-        Err(_) => 1,
+/// Runs `story` in the new process, and sends its error home.
+fn tell(given: &[RawFd], story: impl FnOnce(&mut Sync) -> Result<Infallible>, mut theirs: Sync) -> ! {
+    let tell = |theirs: &mut Sync| -> Result<Infallible> {
+        let own = theirs.descriptor()?.as_raw_fd();
+        let log = crate::log::descriptor();
+        close_all_but(&[given, &[own], log.as_slice()].concat())
+            .context("close the runtime's descriptors")?;
+        story(theirs)
     };
-    exit_now(code)
+    let Err(error) = tell(&mut theirs);
+    exit_now(if theirs.send(&Message::Failed(error)).is_ok() { 1 } else { 2 })
 }
 
 fn intermediate(
     birth: &Birth<'_>,
     has_clocks: bool,
-    story: impl FnOnce(Sync) -> Result<Infallible>,
     theirs: Sync,
+    tell: impl FnOnce(Sync) -> Infallible,
 ) -> ! {
     let enter = || -> Result<Cloned> {
         if birth.joins_user_namespace() {
             birth.set_oom_score("self")?;
-            // Others in there have power over us as soon as they see us or a child of ours, which still has the
-            // runtime's descriptors and memory (CVE-2016-9962). It inherits this.
-            crate::sys::process::prctl(libc::PR_SET_DUMPABLE, 0, 0).context("set dumpable")?;
+        }
+        if !matches!(birth.join, Join::Paths(paths) if paths.is_empty()) {
+            // From the first join on, whoever is root in there, or sees us by its numbers, could trace us and reach for
+            // the runtime's descriptors and memory (CVE-2016-9962). What is cloned inherits this.
+            prctl(libc::PR_SET_DUMPABLE, 0, 0).context("set dumpable")?;
         }
         join_all(birth.join)?;
         if has_clocks {
@@ -159,7 +162,7 @@ fn intermediate(
             .about("linux.namespaces")
     };
     let code = match enter() {
-        Ok(Cloned::Child) => tell(story, theirs),
+        Ok(Cloned::Child) => match tell(theirs) {},
         Ok(Cloned::Parent(pid, _)) => i32::from(theirs.send(&Message::Spawned(pid)).is_err()),
         Err(error) => {
             if theirs.send(&Message::Failed(error)).is_ok() {

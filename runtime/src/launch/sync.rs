@@ -21,7 +21,7 @@
 //! `exec` skips RunHooks, HooksDone, Ready and Release: its end of file is the execve. At any point the child
 //! may send Failed instead, and is gone.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -65,22 +65,27 @@ pub enum Message {
 /// Longer error texts are cut; a packet is never split.
 pub(crate) const MAX_PACKET: usize = 16 * 1024;
 
-/// One end.
+/// One end; none once the dialogue is over.
 #[derive(Debug)]
-pub struct Sync(OwnedFd);
+pub struct Sync(Option<OwnedFd>);
 
 /// Makes both ends.
 pub fn pair() -> Result<(Sync, Sync)> {
     let (a, b) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .context("create socket pair")?;
-    Ok((Sync(a), Sync(b)))
+    Ok((Sync(Some(a)), Sync(Some(b))))
 }
 
 impl Sync {
-    /// A second descriptor of this end.
-    pub fn duplicate(&self) -> Result<Sync> {
-        Ok(Sync(self.0.try_clone()?))
+    /// Ends the dialogue.
+    pub fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// The descriptor, unless the dialogue is over.
+    pub fn descriptor(&self) -> rustix::io::Result<BorrowedFd<'_>> {
+        self.0.as_ref().map(OwnedFd::as_fd).ok_or(rustix::io::Errno::BADF)
     }
 
     /// Sends one message.
@@ -88,7 +93,8 @@ impl Sync {
         let mut packet = encode(message);
         packet.truncate(MAX_PACKET);
         // A closed socket is an error, or the end of a child that has its signals reset for execve already.
-        rustix::io::write(&self.0, &packet).context("talk to the other process")?;
+        let sent = self.descriptor().and_then(|socket| rustix::io::write(socket, &packet));
+        sent.context("talk to the other process")?;
         Ok(())
     }
 
@@ -96,7 +102,7 @@ impl Sync {
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = vec![0; MAX_PACKET];
         loop {
-            match rustix::io::read(&self.0, packet.as_mut_slice()) {
+            match self.descriptor().and_then(|socket| rustix::io::read(socket, packet.as_mut_slice())) {
                 Ok(0) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
                 Ok(length) => return decode(packet.get(..length).unwrap_or_default()).map(Some),
                 Err(rustix::io::Errno::INTR) => {}

@@ -1,7 +1,7 @@
 //! Processes: clone3, the credentials of this one, and the ways out of it.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
@@ -108,6 +108,34 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: only a flag of descriptors changes; none is closed under its owner.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Closes all descriptors above 2 but `kept`. For a process that was just cloned and does not return to the frames that own
+/// the others: they are its parent's.
+pub fn close_all_but(kept: &[RawFd]) -> Result<()> {
+    let mut kept: Vec<u32> =
+        kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    let ends = kept.into_iter().map(Some).chain([None]);
+    for end in ends {
+        let last = end.map_or(u32::MAX, |end| end.saturating_sub(1));
+        if first <= last {
+            // SAFETY: what owns these descriptors is in frames that this process never returns to.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            if result != 0 {
+                return Err(last_errno());
+            }
+        }
+        first = end.map_or(u32::MAX, |end| end.saturating_add(1).max(first));
+    }
+    Ok(())
+}
+
+/// Closes a descriptor whose owner lives as long as this process and is not used any more.
+pub fn close_for_good(fd: RawFd) {
+    // SAFETY: the owner, a static, is never dropped; so nothing closes the number again.
+    unsafe { libc::close(fd) };
 }
 
 /// A prctl(2) whose arguments are all plain numbers.
