@@ -213,3 +213,22 @@ fn mount_that_fails_names_source_destination_and_cause() {
     sandbox.run().fails(1, &["error mounting", "to rootfs at", "no such device"]);
     sandbox.assert_nothing_left();
 }
+
+/// Programs that read the list from top to bottom take the last mount of a place for the one that is seen.
+#[test]
+fn mounts_are_listed_in_the_order_of_the_config() {
+    let sandbox =
+        Sandbox::shell("grep -o ' /mnt[^ ]* ' /proc/self/mounts; cat /mnt/file /mnt/sub/name", |c| {
+            add_mount(c, json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}));
+            add_mount(c, json!({"destination": "/mnt/file", "source": "file", "options": ["bind", "ro"]}));
+            add_mount(c, json!({"destination": "/mnt/sub", "type": "tmpfs", "source": "tmpfs"}));
+            add_mount(c, json!({"destination": "/mnt/sub", "source": "dir", "options": ["rbind", "rslave"]}));
+        });
+    std::fs::create_dir_all(sandbox.bundle().join("dir")).unwrap();
+    std::fs::write(sandbox.bundle().join("dir/name"), "dir\n").unwrap();
+    std::fs::write(sandbox.bundle().join("file"), "file\n").unwrap();
+    let said = run_after(&sandbox, "true");
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let places: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!(places, ["/mnt", "/mnt/file", "/mnt/sub", "/mnt/sub", "file", "dir"]);
+}

@@ -1,18 +1,18 @@
 //! A mount of type `cgroup`: the container's own part of the control groups, in the host's layout.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode as FileMode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
-use super::mounts::{attach, create_filesystem, refuse_over_proc, set_attributes, subdirectory};
+use super::mounts::{attach, create_filesystem, refuse_over_proc, set_attributes};
 use super::rootfs::move_onto;
 use crate::cgroup::{Dir, Mode, Shown};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::MountStep;
 use crate::sys::mount::{MountAttr, mount_setattr};
-use crate::sys::path::mkdir_all_in_root;
-use std::os::fd::AsFd as _;
+use crate::sys::path::{mkdir_all_in_root, open_plain_in_root};
 
 /// What every cgroup mount has, asked for or not (as runc).
 const SAFE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -107,4 +107,13 @@ fn v1_option(controller: &str) -> Vec<(String, Option<String>)> {
         Some(name) => vec![("none".to_owned(), None), ("name".to_owned(), Some(name.to_owned()))],
         None => vec![(controller.to_owned(), None)],
     }
+}
+
+/// Opens a directory below `directory` that is really there, making it if need be.
+fn subdirectory(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(directory, name, FileMode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(open_plain_in_root(directory, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)?)
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::{cgroupfs, procfs, rootfs::move_onto};
@@ -60,10 +60,12 @@ impl Stage<'_> {
                 }
                 What::New(fs) => self.mount_new(step, fs, mapping.as_ref()).map(drop),
                 What::Bind { recursive, .. } => match bind.take() {
-                    Some(Source::Host(mount, is_directory)) => self.mount_bind(step, (mount, is_directory)),
+                    Some(Source::Host(mount, is_directory)) => {
+                        self.mount_bind(step, (mount, is_directory), true)
+                    }
                     Some(Source::Inside(path)) => self
                         .open_inside(step, &path, *recursive, mapping.as_ref())
-                        .and_then(|opened| self.mount_bind(step, opened)),
+                        .and_then(|opened| self.mount_bind(step, opened, false)),
                     None => Err(Error::new(Kind::System, "bind source was not opened")),
                 },
                 What::Remount(parameters) => self.remount(step, parameters),
@@ -174,7 +176,12 @@ impl Stage<'_> {
         Ok((tree, is_directory))
     }
 
-    fn mount_bind(&self, step: &MountStep, (mount, is_directory): (OwnedFd, bool)) -> Result<()> {
+    fn mount_bind(
+        &self,
+        step: &MountStep,
+        (mount, is_directory): (OwnedFd, bool),
+        opened_early: bool,
+    ) -> Result<()> {
         let onto = if is_directory {
             mkdir_all_in_root(self.root, &step.destination)?
         } else {
@@ -190,7 +197,29 @@ impl Stage<'_> {
             self.change_existing(&mount, step)?;
         }
         set_attributes(&mount, MountAttr::default(), step)?;
+        let mount = if opened_early { self.made_now(mount, &onto)? } else { mount };
         attach(&mount, &onto, step)
+    }
+
+    /// The same mount as the youngest one: the kernel lists mounts by age, not by when they were attached, and
+    /// sources are opened before all else is made. Who reads the list from top to bottom takes the last of a place
+    /// for the one on top. Only a mount of our own namespace can be copied, so it is put on a tree of ours first
+    /// that is attached nowhere. Kernels before 6.15 can't do that, and it stays as it is.
+    fn made_now(&self, mount: OwnedFd, onto: &OwnedFd) -> Result<OwnedFd> {
+        let inherited = self.plan.root_propagation.inherited;
+        if !self.plan.namespaces.has(libc::CLONE_NEWNS)
+            || !matches!(inherited, libc::MS_SLAVE | libc::MS_PRIVATE)
+        {
+            return Ok(mount);
+        }
+        let stand = copy_of(onto.as_fd(), "", false).context("copy the place")?;
+        // What happens on it must not happen at the place as well.
+        let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
+        mount_setattr(stand.as_fd(), false, private).context("set the copy apart")?;
+        if move_onto(&mount, &stand).is_err() {
+            return Ok(mount);
+        }
+        copy_of(mount.as_fd(), "", true).context("copy the opened source")
     }
 
     /// Gives a mount that was made elsewhere its flags. Those that it has are locked for a user namespace: the
@@ -368,13 +397,4 @@ pub fn refuse_over_proc(onto: &OwnedFd, destination: &Path) -> Result<()> {
     }
     let allowed = PROC_OVERMOUNTS.iter().any(|path| Path::new(path) == destination);
     if allowed { Ok(()) } else { Err(Error::invalid("must not be mounted inside /proc")) }
-}
-
-/// Opens a directory below `directory` that is really there, making it if need be.
-pub fn subdirectory(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
-    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    Ok(open_plain_in_root(directory, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)?)
 }
