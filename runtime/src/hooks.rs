@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::spec::Hook;
 use crate::spec::state::State;
+use crate::sys::process::die_with_parent;
 
 /// The most of a failed hook's output that goes into the error, in bytes.
 const OUTPUT_SHOWN: u64 = 1024;
@@ -87,6 +88,8 @@ fn run_one(setting: Setting<'_>, hook: &Hook, state: &State) -> Result<()> {
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(output.try_clone()?))
         .stderr(Stdio::from(output.try_clone()?));
+    // It must not go on for ever when nobody is there any more to wait for it.
+    die_with_parent(&mut command);
     // A group of its own, so that on a timeout the hook's children end with it.
     let mut child = command.process_group(0).spawn()?;
     let status = match hook.timeout {

@@ -2,8 +2,12 @@
 //! to it. Each sweep is one file; `tracer` stops and counts.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+mod deaths;
 mod entering;
+mod kill;
 mod policy;
+mod remains;
+mod scenario;
 mod swap;
 mod tracer;
 mod tracing;

@@ -172,12 +172,16 @@ impl Traced<'_> {
             hung: Vec::new(),
         };
         tracer.seize(first, Role::default(), false);
-        // It waits for this before it becomes the command.
-        nix::sys::signal::kill(first, Signal::SIGCONT).unwrap();
         if let Some(pid) = self.besides {
             tracer.seize(pid, Role(vec![0]), true);
             ptrace::interrupt(pid).unwrap();
+            // Out of the call that it is in, which it then begins again, before the command can end that.
+            let options = WaitOptions::from_bits_retain(WALL);
+            waitpid(rustix::process::Pid::from_raw(pid.as_raw()), options).unwrap();
+            resume(pid, None);
         }
+        // It waits for this before it becomes the command.
+        nix::sys::signal::kill(first, Signal::SIGCONT).unwrap();
         tracer.follow();
         let Tracer { calls, code, hung, released, .. } = tracer;
         watch.stop();

@@ -10,6 +10,7 @@ use super::output;
 use crate::cgroup::Cgroup;
 use crate::cli::Globals;
 use crate::cli::verbs::{Create, Making};
+use crate::container::births::Births;
 use crate::container::id::ContainerId;
 use crate::container::record::{Identity, Record, write_atomically};
 use crate::container::{Container, fifo, notify, processes};
@@ -133,7 +134,7 @@ pub fn make(
     undo.record.rdt = rdt;
     undo.record.no_new_keyring = making.no_new_keyring;
     let init = undo.build(Wanted { plan, seccomp, sources, console, pidfd_socket, passed }, making)?;
-    let Undo { container, record } = &mut undo;
+    let Undo { container, record, .. } = &mut undo;
     match container.take() {
         Some(container) => Ok(Made { container, record: record.clone(), init }),
         None => Err(Error::new(Kind::System, "the container is gone")),
@@ -146,6 +147,7 @@ pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: 
     let cgroup = Cgroup::resolve(globals.cgroup_driver, cgroups_path, id.as_str())?
         .tolerating(globals.tolerates_missing_cgroups())?;
     let (container, lock) = Container::reserve(&globals.root, id)?;
+    let births = Births::announce(&container.dir)?;
     if let Err(error) = cgroup.refuse_used() {
         container.remove()?;
         return Err(error);
@@ -165,7 +167,7 @@ pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: 
         no_new_keyring: false,
         config: spec,
     };
-    let mut undo = Undo { container: Some(container), record };
+    let mut undo = Undo { container: Some(container), record, births: Some(births) };
     undo.save()?;
     drop(lock); // who wants to delete it now knows whom to end first
     Ok(undo)
@@ -192,6 +194,8 @@ struct Wanted {
 pub(super) struct Undo {
     pub(super) container: Option<Container>,
     pub(super) record: Record,
+    /// Until init, which inherits it, has been put into the control groups.
+    pub(super) births: Option<Births>,
 }
 
 impl Undo {
@@ -250,6 +254,7 @@ impl Undo {
             no_new_keyring: making.no_new_keyring,
             passed: wanted.passed,
             owner: Owner::current(),
+            births: self.births.take(),
         };
         let join = Join::Paths(plan.namespaces.join.clone());
         let (create, time_offsets) = (plan.namespaces.at_birth(), plan.namespaces.time_offsets.as_str());

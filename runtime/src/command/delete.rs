@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::cli::Globals;
 use crate::cli::verbs::Delete;
+use crate::container::births::Births;
 use crate::container::lock::Lock;
 use crate::container::record::Identity;
 use crate::container::{Container, fifo, status};
@@ -69,6 +70,10 @@ fn remove(container: &Container, lock: Lock) -> Result<()> {
     }
     let thaw = || record.cgroup.freeze(false);
     let ended = record.init.map_or(Ok(()), |init| end(init, thaw));
+    // Who is on its way into the control groups must have got there, or be gone, before all in them are killed. But one
+    // that is frozen there does not even learn that it has arrived.
+    let kill = || record.cgroup.kill(libc::SIGKILL).unwrap_or_else(|error| log::debug!("{error}"));
+    let Some(_births) = Births::end(&container.dir, kill)? else { return Ok(()) };
     let idle = record.cgroup.remove_idle();
     let steps = [
         ended,

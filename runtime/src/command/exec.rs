@@ -10,6 +10,7 @@ use super::{init_of, open};
 use crate::cgroup::{Below, allow_every_cpu};
 use crate::cli::Globals;
 use crate::cli::verbs::Exec;
+use crate::container::births::Births;
 use crate::container::record::{Identity, Record, write_atomically};
 use crate::container::{Container, status};
 use crate::error::{Context, Error, Kind, Result};
@@ -109,6 +110,7 @@ fn launch(
         shared: Shared { personality, memory_policy: memory_policy.as_ref() },
         root: (kinds & libc::CLONE_NEWNS == 0).then(|| open_root(init.pid)).transpose()?,
         owner: Owner::current(),
+        births: Births::announce(&container.dir)?,
     };
     let birth = Birth {
         create: 0,

@@ -51,6 +51,7 @@ fn restore_container(globals: &Globals, words: &Restore, id: &ContainerId) -> Re
 
     let mut undo = begin(globals, id, bundle, spec)?;
     undo.record.no_new_keyring = words.no_new_keyring;
+    undo.births = None; // criu puts all into their control groups
     let given = Given { words, plan: &plan, streams, namespaces, console };
     let init = undo.restore(given)?;
     let Some(container) = undo.container.take() else {

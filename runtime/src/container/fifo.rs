@@ -1,10 +1,10 @@
 //! How `start` reaches the container's parked init: two named pipes in the container's folder.
 //!
 //! Init holds both open since before it lost sight of the host. `start` writes a byte into `exec.fifo`; init
-//! answers in `result/exec.fifo` with an error, or says nothing and executes the program, which closes both.
-//! So an end of file is success, `start` can tell the user why a program did not start, and whether init is
-//! still parked can be asked without disturbing it: opening `exec.fifo` for writing works only as long as
-//! somebody reads it (fifo(7), ENXIO).
+//! answers in `result/exec.fifo` with an error, or that it executes the program, which closes both. So an end of
+//! file after that word is success, and without it init has died. `start` can tell the user why a program did not
+//! start, and whether init is still parked can be asked without disturbing it: opening `exec.fifo` for writing
+//! works only as long as somebody reads it (fifo(7), ENXIO).
 
 use std::fs::{DirBuilder, File};
 use std::io::{Read as _, Write as _};
@@ -20,6 +20,9 @@ use crate::error::{Context, Error, Kind, Result};
 
 const START: &str = "exec.fifo";
 const RESULT: &str = "result/exec.fifo";
+
+/// Init's last word, and no beginning of an error.
+const EXECUTES: &[u8] = b"!";
 
 /// Init's ends.
 #[derive(Debug)]
@@ -55,10 +58,11 @@ impl Parked {
         self.start.as_mut().map_or(Ok(()), |start| start.read_exact(&mut [0])).context("wait for start")
     }
 
-    /// Is parked no more. An execve would say so as well, but it closes files in no certain order, and who has seen
-    /// the end of `result/exec.fifo` must find the container running.
-    pub fn leave(&mut self) {
+    /// Is parked no more, and about to execute the program. An execve would say the first as well, but it closes files
+    /// in no certain order, and who has seen the end of `result/exec.fifo` must find the container running.
+    pub fn leave(&mut self) -> Result<()> {
         self.start = None;
+        self.result.write_all(EXECUTES).context("answer start")
     }
 
     /// Tells `start` why there will be no program.
@@ -125,8 +129,12 @@ impl Claim {
         rustix::fs::fcntl_setfl(&self.result, flags.difference(OFlags::NONBLOCK))?;
         let mut answer = Vec::new();
         self.result.read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
-        if !answer.is_empty() {
-            return Err(Error::decode(&answer));
+        match answer.strip_prefix(EXECUTES) {
+            Some([]) => {}
+            None if answer.is_empty() => {
+                return Err(Error::new(Kind::System, "init has died before it executed the program"));
+            }
+            error => return Err(Error::decode(error.unwrap_or(&answer))),
         }
         // execve(2) closes the two one after the other. Until both are closed, init would still count as parked.
         let mut readers = [PollFd::new(&self.start, PollFlags::empty())];

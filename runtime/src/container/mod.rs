@@ -7,6 +7,7 @@
 //! A [`Container`] is the folder itself, not its name: so what a command does to it can't hit a later container of the
 //! same ID. See [`lock`] for what commands must not do at the same time.
 
+pub mod births;
 pub mod fifo;
 pub mod id;
 pub mod lock;

@@ -9,6 +9,7 @@ use super::passed::PassedFds;
 use super::procfs::Proc;
 use super::{identity, namespaces, payload, procfs, rootfs, terminal};
 use crate::cgroup::Doors;
+use crate::container::births::Births;
 use crate::error::{Context, Result};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::process::ProcessPlan;
@@ -37,12 +38,15 @@ pub struct Inheritance<'a> {
     pub root: Option<OwnedFd>,
     /// Whose the runtime is.
     pub owner: Owner,
+    /// Says that we are on the way, until we are in our control groups.
+    pub births: Births,
 }
 
 impl Inheritance<'_> {
     /// All the descriptors in it.
     pub fn descriptors(&self) -> Vec<RawFd> {
-        let own = self.console.iter().chain(&self.root).map(AsRawFd::as_raw_fd);
+        let own =
+            self.console.iter().chain(&self.root).map(AsRawFd::as_raw_fd).chain([self.births.as_raw_fd()]);
         let doors = self.doors.iter().flat_map(Doors::descriptors);
         own.chain(doors).chain(self.passed.numbers()).collect()
     }
@@ -56,6 +60,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
         doors.enter()?;
     }
     runtime.wait_for(&Message::Mapped)?;
+    drop(given.births);
     log::debug!("child process in init()");
     if let Some(root) = &given.root {
         rustix::process::fchdir(root).context("enter the container's root")?;
@@ -96,5 +101,6 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
     program.find()?;
     log::debug!("setns_init: about to exec");
     super::load_filter(without, runtime, given.owner)?;
+    runtime.send(&Message::Executes)?;
     program.execute()
 }

@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::{Doors, Shown};
+use crate::container::births::Births;
 use crate::container::fifo::Parked;
 use crate::container::record::Record;
 use crate::error::{Context, Error, Result};
@@ -64,6 +65,8 @@ pub struct Inheritance<'a> {
     pub passed: PassedFds,
     /// Whose the runtime is.
     pub owner: Owner,
+    /// Says that we are on the way, until we are in our control groups.
+    pub births: Option<Births>,
 }
 
 impl Inheritance<'_> {
@@ -75,6 +78,7 @@ impl Inheritance<'_> {
         sources
             .chain(console)
             .chain(doors)
+            .chain(self.births.iter().map(AsRawFd::as_raw_fd))
             .chain(self.parked.descriptors())
             .chain(self.passed.numbers())
             .collect()
@@ -90,6 +94,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
         doors.enter()?;
     }
     runtime.wait_for(&Message::Mapped)?;
+    given.births = None;
     log::debug!("child process in init()");
     namespaces::become_root_inside(plan, given.owner)?;
     namespaces::enter_session(plan, given.no_new_keyring)?;
@@ -165,7 +170,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
         let state = given.record.state(Status::Created, std::process::id() as i32);
         let setting = hooks::Setting { directory: None, env: Some(program.environment()) };
         hooks::run_in(setting, "startContainer", &plan.hooks.start_container, &state)?;
-        parked.leave();
+        parked.leave()?;
         program.execute()
     })
 }

@@ -83,12 +83,22 @@ impl Init {
         }
     }
 
-    /// Waits until the child has executed the program: its end of the dialogue closes by itself.
+    /// Waits until the child has executed the program: after its last word, its end of the dialogue closes by itself.
+    /// An end without that word is the child's own.
     pub fn wait_for_execution(&mut self) -> Result<()> {
-        match self.sync.receive()? {
-            None => Ok(()),
-            Some(Message::Failed(error)) => Err(error.prefixed("unable to start container process")),
-            Some(other) => Err(unexpected(&other, "the end")),
+        let mut announced = false;
+        loop {
+            match self.sync.receive()? {
+                Some(Message::Executes) if !announced => announced = true,
+                None if announced => return Ok(()),
+                None => {
+                    return Err(self.explain(Error::new(Kind::System, "the process ended without a word")));
+                }
+                Some(Message::Failed(error)) => {
+                    return Err(error.prefixed("unable to start container process"));
+                }
+                Some(other) => return Err(unexpected(&other, "Executes")),
+            }
         }
     }
 

@@ -18,8 +18,8 @@
 //! With a seccomp agent, Listener and ListenerTaken come before Ready. From Listener on the child is under its
 //! filter, so the dialogue is held by read(2) and write(2) alone, which every program needs.
 //!
-//! `exec` skips RunHooks, HooksDone, Ready and Release: its end of file is the execve. At any point the child
-//! may send Failed instead, and is gone.
+//! `exec` skips RunHooks, HooksDone, Ready and Release: its last word is Executes, and the end of file after that is
+//! the execve. At any point the child may send Failed instead, and is gone.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -58,6 +58,8 @@ pub enum Message {
     },
     /// Runtime to init: done.
     IdsMapped,
+    /// A process that enters a container to the runtime: nothing is left to do but execve.
+    Executes,
     /// Child to runtime: this went wrong.
     Failed(Error),
 }
@@ -135,6 +137,7 @@ pub(crate) fn encode(message: &Message) -> Vec<u8> {
             [&b"I"[..], &tree.to_ne_bytes(), &namespace.to_ne_bytes(), &[u8::from(*recursive)]].concat()
         }
         Message::IdsMapped => b"J".to_vec(),
+        Message::Executes => b"X".to_vec(),
         Message::Failed(error) => [&b"F"[..], &error.encode()].concat(),
     }
 }
@@ -161,6 +164,7 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Message> {
         }
         b'J' => Message::IdsMapped,
         b'T' => Message::ListenerTaken,
+        b'X' => Message::Executes,
         b'F' => Message::Failed(Error::decode(rest)),
         _ => return Err(unknown()),
     })

@@ -72,6 +72,26 @@ pub fn begin() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
+/// Has the kernel kill what `command` starts when this process ends (prctl(2), PR_SET_PDEATHSIG).
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let parent = std::process::id() as i32;
+    let ask = move || {
+        // SAFETY: the option takes a number.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0u64, 0u64, 0u64) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: no arguments, no errors.
+        if unsafe { libc::getppid() } != parent {
+            return Err(std::io::ErrorKind::NotFound.into()); // it has ended before we asked
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only the two calls above are made, which are async-signal-safe (signal-safety(7)),
+    // and nothing is allocated.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Ends this process at once, without the exit handlers that belong to the process it was cloned from.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory of ours.
