@@ -36,17 +36,25 @@ pub fn ip(words: &[&str]) -> String {
 /// MS_NOSYMFOLLOW of mount(2) (Linux 5.10), which nix does not name.
 pub const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 
-/// A tmpfs that is gone at the end.
-pub struct Tmpfs(PathBuf);
+/// A mount that is gone at the end.
+pub struct Mounting(PathBuf);
 
-impl Tmpfs {
-    /// Mounts one on `folder`, which is made; `flags` are the mount's own, not the superblock's.
-    pub fn on(folder: &Path, flags: MsFlags) -> Tmpfs {
+impl Mounting {
+    /// Mounts a tmpfs on `folder`, which is made; `flags` are the mount's own, not the superblock's.
+    pub fn tmpfs(folder: &Path, flags: MsFlags) -> Mounting {
         std::fs::create_dir_all(folder).unwrap();
         mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-        let this = Tmpfs(folder.to_owned());
-        Tmpfs::change(folder, flags);
+        let this = Mounting(folder.to_owned());
+        Mounting::change(folder, flags);
         this
+    }
+
+    /// Mounts `folder`, which is made, onto itself.
+    pub fn bind(folder: &Path) -> Mounting {
+        std::fs::create_dir_all(folder).unwrap();
+        let nothing: Option<&str> = None;
+        mount(Some(folder), folder, nothing, MsFlags::MS_BIND, nothing).unwrap();
+        Mounting(folder.to_owned())
     }
 
     /// Gives the mount at `folder` other flags.
@@ -56,7 +64,7 @@ impl Tmpfs {
     }
 }
 
-impl Drop for Tmpfs {
+impl Drop for Mounting {
     fn drop(&mut self) {
         umount2(&self.0, MntFlags::MNT_DETACH).ok();
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use serde_json::{Value, json};
 
 use crate::container::{Container, add, add_user_namespace, refused};
-use crate::world::Tmpfs;
+use crate::world::Mounting;
 
 section! { OPTIONS = "config.md" # "configLinuxMountOptions (idmap)";
     "idmap | SHOULD | Indicates that the mount MUST have an idmapping applied." => [
@@ -40,13 +40,14 @@ fn mapped(option: &str) -> Value {
         "uidMappings": map(100), "gidMappings": map(100)})
 }
 
-/// Runs `script` over two tmpfs, one below the other, with a file of user 7 and group 8 in each.
+/// Runs `script` over two mounts, one below the other, with a file of user 7 and group 8 in each. They are of the
+/// bundle's own file system, for the ids of a tmpfs can be mapped from Linux 6.3 on.
 #[track_caller]
 fn look(script: &str, change: impl FnOnce(&mut Value)) -> String {
     let container = Container::shell(script, change).give_away();
     let outer = container.bundle().join("outer");
     let _mounts = [&outer, &outer.join("inner")].map(|folder| {
-        let mount = Tmpfs::on(folder, nix::mount::MsFlags::empty());
+        let mount = Mounting::bind(folder);
         std::fs::write(folder.join("file"), "").unwrap();
         chown(folder.join("file"), Some(7), Some(8)).unwrap();
         mount
@@ -69,7 +70,6 @@ fn ridmap_maps_the_mounts_below() {
     assert_eq!(look(STAT, |c| add(&mut c["mounts"], mapped("ridmap"))), "5007:5008\n5007:5008\n");
 }
 
-/// tmpfs refuses parameters that it does not know.
 fn idmap_is_no_parameter_of_the_file_system() {
     let out = look("stat -c %u:%g /m/file; grep -c ' /m .*idmap=' /proc/self/mountinfo; true", |c| {
         add(&mut c["mounts"], mapped("idmap"));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::mounts::{Mounted, mounts_inside, parse_mounts, tmpfs};
 use crate::container::{Container, add, inside};
-use crate::world::Tmpfs;
+use crate::world::Mounting;
 
 section! { SECTION = "config.md" # "configLinuxMountOptions";
     "Runtimes MUST/SHOULD/MAY implement the following option strings for Linux:" => ("the heading of the table, whose rows follow"),
@@ -80,9 +80,9 @@ pub fn bound(flags: MsFlags, options: &[&str]) -> (Mounted, Option<Mounted>) {
         add(&mut c["mounts"], json!({"destination": "/m", "source": "outer", "options": options}));
     });
     let outer = container.bundle().join("outer");
-    let _outer = Tmpfs::on(&outer, MsFlags::empty());
-    let _inner = Tmpfs::on(&outer.join("inner"), flags);
-    Tmpfs::change(&outer, flags);
+    let _outer = Mounting::tmpfs(&outer, MsFlags::empty());
+    let _inner = Mounting::tmpfs(&outer.join("inner"), flags);
+    Mounting::change(&outer, flags);
     let mounts = parse_mounts(&container.run().ok());
     (mounts["/m"].clone(), mounts.get("/m/inner").cloned())
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::container::{Container, is_alive, refused, remove};
 use crate::runtime::properties::*;
 use crate::runtime::state::{id_that_is_taken_is_refused, status_follows_the_life_of_the_container};
-use crate::world::Tmpfs;
+use crate::world::Mounting;
 
 section! { OPERATIONS = "runtime.md" # "runtimeOperations";
     "Unless otherwise stated, runtimes MUST support the following operations." => [status_follows_the_life_of_the_container],
@@ -267,7 +267,7 @@ fn delete_leaves_what_create_did_not_make() {
     let holder = crate::world::Holder::of(&["--net"]);
     let container = Container::sleeping(|_| ());
     let kept = container.bundle().join("kept");
-    let _mount = Tmpfs::on(&kept, nix::mount::MsFlags::empty());
+    let _mount = Mounting::tmpfs(&kept, nix::mount::MsFlags::empty());
     std::fs::write(kept.join("file"), "kept").unwrap();
     container.reconfigure(|c| {
         crate::container::add_namespace(c, json!({"type": "network", "path": holder.path("net")}));

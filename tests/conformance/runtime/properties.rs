@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::container::{Container, inside};
 use crate::requirement::{Tried, skip};
-use crate::world::{Tmpfs, need};
+use crate::world::{Mounting, need};
 
 pub fn hostname_is_as_configured() {
     assert_eq!(inside("hostname", |c| c["hostname"] = json!("mrs.dalloway")), "mrs.dalloway\n");
@@ -104,7 +104,7 @@ pub fn root_propagation_slave_is_as_configured() {
     let container = Container::sleeping(|c| c["linux"]["rootfsPropagation"] = json!("slave"));
     std::fs::create_dir(container.rootfs().join("later")).unwrap();
     let container = container.started();
-    let _mount = Tmpfs::on(&container.rootfs().join("later"), MsFlags::empty());
+    let _mount = Mounting::tmpfs(&container.rootfs().join("later"), MsFlags::empty());
     assert_eq!(container.exec("stat -f -c %T /later").ok(), "tmpfs\n");
 }
 
