@@ -232,3 +232,17 @@ fn mounts_are_listed_in_the_order_of_the_config() {
     let places: Vec<&str> = said.out.split_whitespace().collect();
     assert_eq!(places, ["/mnt", "/mnt/file", "/mnt/sub", "/mnt/sub", "file", "dir"]);
 }
+
+#[test]
+fn bind_covers_what_is_unbindable() {
+    let sandbox = Sandbox::shell("cat /mnt/name", |c| {
+        add_mount(
+            c,
+            json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["unbindable"]}),
+        );
+        add_mount(c, json!({"destination": "/mnt", "source": "dir", "options": ["bind"]}));
+    });
+    std::fs::create_dir_all(sandbox.bundle().join("dir")).unwrap();
+    std::fs::write(sandbox.bundle().join("dir/name"), "dir\n").unwrap();
+    assert_eq!(run_after(&sandbox, "true").ok(), "dir\n");
+}

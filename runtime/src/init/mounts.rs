@@ -212,7 +212,10 @@ impl Stage<'_> {
         {
             return Ok(mount);
         }
-        let stand = copy_of(onto.as_fd(), "", false).context("copy the place")?;
+        let stand = match copy_of(onto.as_fd(), "", false) {
+            Err(rustix::io::Errno::INVAL) => return Ok(mount), // the place is unbindable
+            other => other.context("copy the place")?,
+        };
         // What happens on it must not happen at the place as well.
         let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
         mount_setattr(stand.as_fd(), false, private).context("set the copy apart")?;
