@@ -46,6 +46,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         of: Of::Any,
+        why: "runc takes ONLCR off a foreground terminal when the program may have looked already; ours is set before",
+        erase: |_, line| match line {
+            "stty ff0" => whole(true), // the end of the line below, where that is a word longer
+            _ if line.starts_with("stty opost ") => Some(line.replace("-onlcr", "onlcr").replace(" ff0", "")),
+            _ => None,
+        },
+    },
+    Rule {
+        of: Of::Any,
         why: "kernelTCP is set where cgroup v1 has it; runc ignores it",
         erase: |config, line| {
             let given = config["linux"]["resources"]["memory"]["kernelTCP"].is_number();
