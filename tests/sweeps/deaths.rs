@@ -67,6 +67,23 @@ fn exec_of_a_process_that_dies_before_its_program_is_an_error() {
 }
 
 #[test]
+fn exec_whose_intermediate_dies_with_a_child_on_its_way_is_an_error() {
+    let scenario = Scenario::new("exec", false);
+    ["create", "start"].iter().for_each(|verb| run(&scenario, verb));
+    let mut cloned = false;
+    let (outcome, said) = trace(&scenario, None, |stop| {
+        if stop.point.role != Role(vec![1]) {
+            return Action::Go;
+        }
+        cloned |= stop.name() == "clone3" && !stop.is_entry();
+        if cloned && stop.name() == "write" { Action::KillThis } else { Action::Go }
+    });
+    assert!(cloned && outcome.code == 255, "{said}");
+    assert!(said.contains("intermediate process ended without a word"), "{said}");
+    run(&scenario, "delete --force");
+}
+
+#[test]
 fn start_of_an_init_that_dies_before_its_program_is_an_error() {
     let scenario = Scenario::new("start", false);
     run(&scenario, "create");

@@ -113,12 +113,13 @@ pub fn spawn(
     }
 }
 
+/// It has said what there is to say when it ends. To wait for its word instead could be for ever: what it has cloned
+/// holds the other end of the dialogue too, and waits for us.
 fn follow_intermediate(intermediate: i32, ours: Sync) -> Result<Init> {
-    let said = ours.receive();
     let intermediate = rustix::process::Pid::from_raw(intermediate);
     rustix::process::waitpid(intermediate, rustix::process::WaitOptions::empty())
         .context("wait for intermediate")?;
-    match said? {
+    match ours.has_word()?.then(|| ours.receive()).transpose()?.flatten() {
         Some(Message::Spawned(pid)) => Init::adopt(pid, ours),
         Some(Message::Failed(error)) => Err(error),
         _ => Err(Error::new(Kind::System, "intermediate process ended without a word")),

@@ -23,6 +23,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{Context, Error, Kind, Result};
@@ -80,6 +81,13 @@ pub fn pair() -> Result<(Sync, Sync)> {
 }
 
 impl Sync {
+    /// Whether there is something to receive, a message or the end.
+    pub fn has_word(&self) -> Result<bool> {
+        let mut wanted = [PollFd::from_borrowed_fd(self.descriptor()?, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(rustix::event::poll(&mut wanted, Some(&at_once)).context("look for a message")? > 0)
+    }
+
     /// Ends the dialogue.
     pub fn end(&mut self) {
         self.0 = None;
