@@ -2,8 +2,8 @@
 //! dies: the caller alone, the process that stands there, or all. Whatever the point, `delete --force` then succeeds,
 //! nothing is left, and the ID can be used again. Who was not killed does not hang, and says what is true.
 //!
-//! All points take longer than a test may. By default every nth is taken, from another one each time;
-//! `WHARF_SWEEP=all` takes all, `WHARF_SWEEP=7+3` every 7th from the 3rd, and `WHARF_SWEEP='caller.1#42 this'` one.
+//! All points take longer than a test may. By default every nth is taken, the same ones each time;
+//! `WHARF_SWEEP=other` begins at another one each time, `WHARF_SWEEP=all` takes all, `WHARF_SWEEP=7+3` every 7th from the 3rd, and `WHARF_SWEEP='caller.1#42 this'` one.
 //! `WHARF_SWEEP_OUT=file` appends the figures there and does not fail: so other runtimes are measured.
 
 use std::fmt;
@@ -238,7 +238,8 @@ fn choose(shots: Vec<Shot>) -> (Vec<Shot>, String) {
             let step =
                 (shots.len().div_ceil(SAMPLE).max(1)..).find(|step| step % 2 > 0 && step % 3 > 0).unwrap();
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            (step, now.subsec_micros() as usize % step)
+            let from = if wish == "other" { now.subsec_micros() as usize } else { 0 };
+            (step, from % step)
         }
     };
     (shots.into_iter().skip(from).step_by(step).collect(), format!("{step}+{from}"))

@@ -2,7 +2,7 @@
 //! host, and the command goes on. Whatever comes of it, nothing of the host is read, changed, made or mounted.
 //!
 //! A call that is given no name can't tell whether names were exchanged before or after it, so such calls are no points
-//! of their own. `WHARF_SWEEP=all` takes every point, else so many of each victim as it says, others in each run;
+//! of their own. `WHARF_SWEEP=all` takes every point, else so many of each victim as it says; `other` takes others in each run;
 //! `WHARF_SWEEP_VICTIM` names a path to exchange alone; `RUNTIME` takes any runtime.
 
 use std::os::unix::fs::symlink;
@@ -431,8 +431,8 @@ const SOME: usize = 6;
 fn exchange_at_any_call_does_nothing_to_the_host() {
     let wanted = std::env::var("WHARF_SWEEP").unwrap_or_default();
     let some = if wanted == "all" { usize::MAX } else { wanted.parse().unwrap_or(SOME) };
-    let offset =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as usize;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let offset = if wanted == "other" { now.as_secs() as usize } else { 0 };
     let picks = |index: usize, of: usize| (index + offset).is_multiple_of((of / some).max(1));
     say(&format!("swap: every point whose number and {offset} make a multiple of the stride"));
     let only = std::env::var("WHARF_SWEEP_VICTIM").unwrap_or_default();
