@@ -22,6 +22,7 @@ mod process;
 mod resources;
 mod rootless;
 mod same_view;
+mod schema;
 mod seccomp;
 mod systemd;
 mod unified;
