@@ -25,7 +25,7 @@ fn bad_values_are_refused_by_name_and_leave_nothing() {
         return;
     }
     type Change = fn(&mut Value);
-    let cases: [(Change, &[&str]); 18] = [
+    let cases: [(Change, &[&str]); 20] = [
         (|c| c["root"]["path"] = json!("nosuch"), &["root.path", "nosuch", "no such file or directory"]),
         (|c| c["process"]["args"] = json!(["nosuch"]), &["\"nosuch\"", "executable file not found in $PATH"]),
         (|c| c["process"]["args"] = json!(["/etc"]), &["/etc", "is a directory"]),
@@ -62,6 +62,24 @@ fn bad_values_are_refused_by_name_and_leave_nothing() {
             &["hooks.poststop[0]: holds a NUL"],
         ),
         (|c| c["process"]["user"]["umask"] = json!(0o1022), &["process.user.umask", "above"]),
+        (
+            |c| {
+                let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+                c["mounts"][0]["options"] = json!(["idmap"]);
+                (c["mounts"][0]["uidMappings"], c["mounts"][0]["gidMappings"]) = (map.clone(), map);
+            },
+            &["this kernel can't map the ids of such a file system: invalid argument"],
+        ),
+        (
+            // Few enough for the kernel's count of lines, and too long for its buffer.
+            |c| {
+                let range = |id: u32| json!({"containerID": id, "hostID": 2_000_000_000 + 2 * id, "size": 1});
+                c["linux"]["uidMappings"] = (0..340).map(range).collect();
+                c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+                c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            },
+            &["linux.uidMappings", "the kernel takes one of less than"],
+        ),
     ];
     for (change, parts) in cases {
         let sandbox = Sandbox::shell("true", change);

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{read_file, write_file};
+use super::make::levels;
 use super::{Cgroup, Dir, Driver, Mode, v1, v2};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::{self, Write, devices};
@@ -21,7 +22,9 @@ impl Cgroup {
 
     /// Sets limits and device access in the file system.
     pub(super) fn apply(&self, resources: &Resources) -> Result<()> {
-        self.set_limits(&self.writes(resources)?)?;
+        let writes = self.writes(resources)?;
+        self.enable_for(&writes)?;
+        self.set_limits(&writes)?;
         self.set_devices(&resources.devices)
     }
 
@@ -52,10 +55,7 @@ impl Cgroup {
 
     /// The file that takes a write, and the text for it; `None` where it can be done without.
     pub(super) fn locate(&self, write: &Write) -> Result<Option<(PathBuf, String)>> {
-        let dir = match self.mode {
-            Mode::V1 => self.with(&write.controller),
-            Mode::V2 => self.unified(),
-        };
+        let dir = self.holder(&write.controller);
         let found = dir.and_then(|dir| {
             let paths = write.candidates.iter().map(|(file, value)| (dir.path.join(file), value));
             paths.into_iter().find(|(path, _)| path.exists())
@@ -72,13 +72,41 @@ impl Cgroup {
         }
     }
 
+    /// The directory in the hierarchy that a controller's files are in.
+    pub(super) fn holder(&self, controller: &str) -> Option<&Dir> {
+        match self.mode {
+            Mode::V1 => self.with(controller).or_else(|| self.left_to_unified(controller)),
+            Mode::V2 => self.unified(),
+        }
+    }
+
+    /// The unified hierarchy of a hybrid host, for a controller that no v1 hierarchy has and whose limits can be
+    /// written to both.
+    pub(super) fn left_to_unified(&self, controller: &str) -> Option<&Dir> {
+        let can_be = self.mode == Mode::V1 && ["hugetlb", "pids", "rdma"].contains(&controller);
+        let has = |dir: &&Dir| v2::controllers(&dir.mount_point).iter().any(|one| one == controller);
+        self.unified().filter(|_| can_be && self.with(controller).is_none()).filter(has)
+    }
+
+    /// Enables what a hybrid host has in the unified hierarchy: nobody else does there.
+    pub(super) fn enable_for(&self, writes: &[Write]) -> Result<()> {
+        for write in writes {
+            if let Some(dir) = self.left_to_unified(&write.controller) {
+                levels(dir)
+                    .iter()
+                    .filter_map(|path| path.parent())
+                    .try_for_each(|above| v2::enable_controllers(above, Some(&write.controller)))?;
+            }
+        }
+        Ok(())
+    }
+
     fn missing(&self, write: &Write, dir: Option<&Dir>) -> Error {
         let (field, controller) = (&write.field, &write.controller);
         let has_controller = dir.is_some_and(|dir| {
             dir.has(controller)
                 || controller == "cgroup"
-                || read_file(&dir.path.join("cgroup.controllers"))
-                    .is_ok_and(|text| text.is_some_and(|text| text.split(' ').any(|c| c == controller)))
+                || v2::controllers(&dir.path).iter().any(|one| one == controller)
         });
         let message = match (has_controller, &self.driver) {
             _ if dir.is_some_and(|dir| !dir.path.is_dir()) => "the container's cgroup is gone".to_owned(),

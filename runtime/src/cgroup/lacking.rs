@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::files::read_file;
-use super::{Cgroup, Driver, Mode, systemd};
+use super::{Cgroup, Driver, Mode, systemd, v2};
 use crate::error::{Error, Kind};
 use crate::plan::findings::Findings;
 use crate::plan::resources::{self, Write};
@@ -60,12 +59,11 @@ impl Cgroup {
     /// Whether the host has the controller, as far as its mount points tell.
     fn offers(&self, controller: &str) -> bool {
         match self.mode {
-            Mode::V1 => self.with(controller).is_some(),
+            Mode::V1 => self.holder(controller).is_some(),
             Mode::V2 if controller == "cgroup" => true,
-            Mode::V2 => self.unified().is_some_and(|dir| {
-                let text = read_file(&dir.mount_point.join("cgroup.controllers")).ok().flatten();
-                text.is_some_and(|text| text.split_whitespace().any(|one| one == controller))
-            }),
+            Mode::V2 => self
+                .unified()
+                .is_some_and(|dir| v2::controllers(&dir.mount_point).iter().any(|one| one == controller)),
         }
     }
 

@@ -140,7 +140,7 @@ fn note_missing(dir: &mut Dir) {
 fn make(dir: &Dir, mode: Mode) -> Result<bool> {
     for path in levels(dir) {
         if dir.unified && mode == Mode::V2 {
-            v2::enable_controllers(path.parent().unwrap_or(path))?;
+            v2::enable_controllers(path.parent().unwrap_or(path), None)?;
         }
         if !dir.created.iter().any(|noted| noted == path) {
             if path.is_dir() {

@@ -96,3 +96,50 @@ fn disabled_driver_makes_nothing() {
     cgroup.remove().unwrap();
     assert!(cgroup.pids().unwrap().is_empty());
 }
+
+/// A hybrid host's, as files: which controllers its unified hierarchy has depends on who has mounted what since boot.
+#[test]
+fn huge_pages_are_limited_where_a_hybrid_host_has_them() {
+    let folder = std::env::temp_dir().join(format!("wharf-hybrid-{}", std::process::id()));
+    let own = folder.join("unified/box");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::create_dir_all(folder.join("pids/box")).unwrap();
+    for dir in [own.as_path(), own.parent().unwrap()] {
+        std::fs::write(dir.join("cgroup.controllers"), "hugetlb pids\n").unwrap();
+        std::fs::write(dir.join("cgroup.subtree_control"), "").unwrap();
+    }
+    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "hugetlb.2MB.current", "pids.max"] {
+        std::fs::write(own.join(file), "0\n").unwrap();
+    }
+    std::fs::write(folder.join("pids/box/pids.max"), "").unwrap();
+    let dir = |name: &str, controllers: &[&str]| Dir {
+        name: name.to_owned(),
+        controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+        unified: controllers.is_empty(),
+        mount_point: folder.join(name),
+        path: folder.join(name).join("box"),
+        created: Vec::new(),
+        found: Vec::new(),
+    };
+    let dirs = vec![dir("pids", &["pids"]), dir("unified", &[])];
+    let cgroup = Cgroup { mode: Mode::V1, dirs, driver: Driver::Cgroupfs, tolerant: false, explicit: true };
+    let resources: Resources = serde_json::from_str(
+        r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "pids": {"limit": 7}}"#,
+    )
+    .unwrap();
+    let mut lacks = crate::plan::findings::Findings::default();
+    cgroup.check(&resources, &mut lacks);
+    assert_eq!(lacks.into_all().iter().filter(|lack| lack.to_string().contains("controller")).count(), 0);
+    let writes = cgroup.writes(&resources).unwrap();
+    cgroup.enable_for(&writes).unwrap();
+    cgroup.set_limits(&writes).unwrap();
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
+    assert_eq!(read("unified/cgroup.subtree_control"), "+hugetlb");
+    assert_eq!(
+        [read("unified/box/hugetlb.2MB.max"), read("unified/box/hugetlb.2MB.rsvd.max")],
+        ["4194304"; 2]
+    );
+    assert_eq!([read("pids/box/pids.max"), read("unified/box/pids.max")], ["7", "0\n"]);
+    assert!(cgroup.left_to_unified("memory").is_none() && cgroup.left_to_unified("pids").is_none());
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -63,6 +63,7 @@ impl Cgroup {
             writes.retain(|write| is_asked_on_v1(change.memory.as_ref(), &write.field));
         }
         completed.memory.iter().try_for_each(|memory| self.check_usage(memory))?;
+        self.enable_for(&writes)?;
         for write in &writes {
             if let Some((path, value)) = self.locate(write)? {
                 undo.files.extend(before(&path, &value)?);

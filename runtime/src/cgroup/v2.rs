@@ -11,12 +11,20 @@ use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Rule, program};
 
-/// Enables for the children of a directory every controller that it has itself.
-pub(super) fn enable_controllers(path: &Path) -> Result<()> {
-    let Some(available) = read_file(&path.join("cgroup.controllers"))? else { return Ok(()) };
+/// The controllers that a directory has.
+pub(super) fn controllers(path: &Path) -> Vec<String> {
+    let text = read_file(&path.join("cgroup.controllers")).ok().flatten().unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Enables for the children of a directory every controller that it has itself, or this one alone.
+pub(super) fn enable_controllers(path: &Path, only: Option<&str>) -> Result<()> {
     let file = path.join("cgroup.subtree_control");
-    let enabled = read_file(&file)?.unwrap_or_default();
-    for controller in available.split_whitespace().filter(|c| !enabled.split_whitespace().any(|e| e == *c)) {
+    let Some(enabled) = read_file(&file)? else { return Ok(()) };
+    let is_wanted = |c: &&String| {
+        only.is_none_or(|only| only == c.as_str()) && !enabled.split_whitespace().any(|e| e == c.as_str())
+    };
+    for controller in controllers(path).iter().filter(is_wanted) {
         // One by one: a controller that can't be enabled here (cpu with real-time tasks about) must not
         // take the others with it. Whoever needs it hears that its file is missing.
         if let Err(error) = write_file(&file, &format!("+{controller}")) {

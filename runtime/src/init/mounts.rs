@@ -10,11 +10,12 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, Open
 use super::{cgroupfs, procfs, rootfs::move_onto};
 use crate::cgroup::Shown;
 use crate::error::{Context, Error, Kind, Result};
+use crate::launch::idmap;
 use crate::launch::sources::{self, Source, Sources};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::mounts::{MountStep, NewFs, What};
-use crate::sys::mount::{MountAttr, mount_setattr, set_idmap};
+use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root, open_in_root, open_plain_in_root};
 
 /// What may be mounted over inside /proc: files that monitoring tools fake (as runc).
@@ -115,7 +116,7 @@ impl Stage<'_> {
             other => other?,
         };
         if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
-            set_idmap(mount.as_fd(), map.recursive, namespace.as_fd()).context("map its ids")?;
+            idmap::map(&mount, map.recursive, namespace)?;
         }
         if let Some(from) = copied {
             crate::init::paths::copy_tree(&from.context("open what the tmpfs covers")?, &mount)
@@ -162,14 +163,14 @@ impl Stage<'_> {
         let tree = copy_of(source.as_fd(), "", recursive).context("copy source")?;
         sources::keep_apart(&tree, recursive, self.plan.root_propagation.inherited)?;
         if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
-            match set_idmap(tree.as_fd(), map.recursive, namespace.as_fd()) {
+            match idmap::map(&tree, map.recursive, namespace) {
                 // Our user namespace has no power over that file system; the runtime's may have.
-                Err(rustix::io::Errno::PERM) => {
+                Err(error) if error.errno() == Some(libc::EPERM) => {
                     let (tree, namespace) = (tree.as_raw_fd(), namespace.as_raw_fd());
                     self.runtime.send(&Message::MapIds { tree, namespace, recursive: map.recursive })?;
                     self.runtime.wait_for(&Message::IdsMapped)?;
                 }
-                other => other.context("map its ids")?,
+                other => other?,
             }
         }
         let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;

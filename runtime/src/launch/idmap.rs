@@ -5,32 +5,36 @@
 //! more, the set-user-ID programs newuidmap(1) and newgidmap(1) look up in /etc/subuid what is his.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
+use rustix::fs::FsWord;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::sync;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::Ids;
+use crate::plan::namespaces::map_text;
 use crate::spec::IdMapping;
+use crate::sys::mount::set_idmap;
 use crate::sys::process::{Cloned, clone3, exit_now};
 
 /// Writes `uid_map` and `gid_map` of `pid`.
 pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     if has(caps::Capability::CAP_SETUID) && has(caps::Capability::CAP_SETGID) {
-        write_file(pid, "gid_map", &lines(gids))?;
-        return write_file(pid, "uid_map", &lines(uids));
+        write_file(pid, "gid_map", &map_text(gids))?;
+        return write_file(pid, "uid_map", &map_text(uids));
     }
     if is_only(gids, rustix::process::getegid().as_raw()) {
         // Without privilege setgroups(2) must be given up first: dropping a group can open what it was denied.
         write_file(pid, "setgroups", "deny")?;
-        write_file(pid, "gid_map", &lines(gids))?;
+        write_file(pid, "gid_map", &map_text(gids))?;
     } else {
         by_program("newgidmap", pid, gids)?;
     }
     if is_only(uids, rustix::process::geteuid().as_raw()) {
-        write_file(pid, "uid_map", &lines(uids))
+        write_file(pid, "uid_map", &map_text(uids))
     } else {
         by_program("newuidmap", pid, uids)
     }
@@ -43,10 +47,6 @@ fn has(capability: caps::Capability) -> bool {
 /// Whether a map is one of this id alone, which everybody may write.
 pub fn is_only(maps: &[IdMapping], id: u32) -> bool {
     matches!(maps, [map] if map.size == 1 && map.host_id == id)
-}
-
-fn lines(maps: &[IdMapping]) -> String {
-    maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
 }
 
 fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {
@@ -64,6 +64,24 @@ fn by_program(program: &str, pid: i32, maps: &[IdMapping]) -> Result<()> {
     }
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Error::new(Kind::System, format!("{program}: {text}")))
+}
+
+/// Gives a detached mount the mapping of a user namespace.
+pub fn map(mount: impl AsFd, recursive: bool, namespace: impl AsFd) -> Result<()> {
+    set_idmap(mount.as_fd(), recursive, namespace.as_fd()).map_err(|errno| {
+        let kind = rustix::fs::fstatfs(&mount).map_or(0, |about| about.f_type);
+        let why = if errno == Errno::INVAL { why_invalid(kind) } else { "map its ids" };
+        Error::from(errno).prefixed(why)
+    })
+}
+
+/// What the kernel means when it calls the mapping of a file system invalid (mount_setattr(2), "ID-mapped mounts").
+fn why_invalid(kind: FsWord) -> &'static str {
+    match kind {
+        libc::TMPFS_MAGIC => "the ids of a tmpfs can only be mapped from Linux 6.3 on",
+        libc::OVERLAYFS_SUPER_MAGIC => "the ids of an overlay can only be mapped from Linux 5.19 on",
+        _ => "this kernel can't map the ids of such a file system",
+    }
 }
 
 /// A user namespace with this mapping, for MOUNT_ATTR_IDMAP. The one process in it lives only as long as it
@@ -94,4 +112,16 @@ pub fn namespace(ids: &Ids) -> Result<OwnedFd> {
             .context("wait for the process that held an id mapping")?;
     }
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An older kernel would be needed to see the kernel say it of a tmpfs.
+    #[test]
+    fn kernel_that_is_too_old_for_a_file_system_is_named() {
+        assert!(why_invalid(libc::TMPFS_MAGIC).contains("Linux 6.3"));
+        assert!(why_invalid(libc::OVERLAYFS_SUPER_MAGIC).contains("Linux 5.19"));
+    }
 }

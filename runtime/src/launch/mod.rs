@@ -20,7 +20,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::mount::set_idmap;
 use sync::{Message, Sync};
 
 /// A process of the container that this runtime process is the parent of.
@@ -72,8 +71,7 @@ impl Init {
                 Some(Message::MapIds { tree, namespace, recursive }) => {
                     let take = |fd| rustix::process::pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty());
                     let (tree, namespace) = (take(tree)?, take(namespace)?);
-                    set_idmap(tree.as_fd(), recursive, namespace.as_fd())
-                        .context("map the ids of a mount source")?;
+                    idmap::map(tree, recursive, namespace).context("mount source")?;
                     self.tell(&Message::IdsMapped)?;
                 }
                 Some(Message::Failed(error)) => return Err(in_init(error)),

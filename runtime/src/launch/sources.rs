@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountStep, What};
-use crate::sys::mount::{MountAttr, mount_setattr, set_idmap};
+use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::process::in_user_namespace;
 
 /// The opened things.
@@ -110,8 +110,8 @@ impl Sources {
             if let (Source::Host(mount, _), Some(map)) = (&found, &step.idmap)
                 && let Some(namespace) = mapping.take()
             {
-                set_idmap(mount.as_fd(), map.recursive, namespace.as_fd())
-                    .on("map the ids of", source)
+                idmap::map(mount, map.recursive, &namespace)
+                    .on("bind source", source)
                     .in_field(format!("{field}.uidMappings"))?;
             }
             opened = Some(found);

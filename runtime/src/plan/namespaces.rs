@@ -164,10 +164,22 @@ impl Namespaces {
 /// The most lines that uid_map and gid_map take (user_namespaces(7), Linux 4.15).
 const MOST_RANGES: usize = 340;
 
-/// What the kernel asks of a mapping: no range is empty or overlaps another, on either side.
+/// A mapping as uid_map and gid_map take it.
+pub fn map_text(ranges: &[IdMapping]) -> String {
+    ranges.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
+}
+
+/// What the kernel asks of a mapping: it fits into a page, and no range is empty or overlaps another, on either side.
 pub fn check_ranges(field: &str, ranges: &[IdMapping], findings: &mut Findings) {
     if ranges.len() > MOST_RANGES {
         findings.push(Error::at(field, format_args!("has more than {MOST_RANGES} ranges")));
+        return;
+    }
+    let (length, page) = (map_text(ranges).len(), rustix::param::page_size());
+    if length >= page {
+        let message =
+            format_args!("is a text of {length} bytes, and the kernel takes one of less than {page}");
+        findings.push(Error::at(field, message));
         return;
     }
     for (index, range) in ranges.iter().enumerate() {
@@ -233,6 +245,25 @@ mod tests {
             let found: Vec<String> = findings.into_all().iter().map(ToString::to_string).collect();
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{ranges:?}");
         }
+    }
+
+    #[test]
+    fn mapping_of_a_page_is_refused() {
+        let page = rustix::param::page_size();
+        let ranges = |count: u32| -> Vec<IdMapping> {
+            (0..count)
+                .map(|id| IdMapping { container_id: id, host_id: 1_000_000 + id * 2, size: 1 })
+                .collect()
+        };
+        let count = (0..).find(|count| map_text(&ranges(*count)).len() >= page).unwrap();
+        let found = |count: u32| {
+            let mut findings = Findings::default();
+            check_ranges("m", &ranges(count), &mut findings);
+            findings.into_all().first().map(ToString::to_string)
+        };
+        assert_eq!(found(count - 1), None);
+        assert!(found(count).is_some_and(|text| text.contains("the kernel takes one of less than")));
+        assert!(found(341).is_some_and(|text| text.contains("more than 340 ranges")));
     }
 
     #[test]

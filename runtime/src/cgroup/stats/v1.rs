@@ -25,7 +25,10 @@ pub(super) fn read(cgroup: &Cgroup) -> Result<Stats> {
         memory: path("memory").map(memory).transpose()?.unwrap_or_default(),
         pids: path("pids").map(pids).transpose()?.unwrap_or_default(),
         blkio: path("blkio").map(blkio).transpose()?.unwrap_or_default(),
-        hugetlb: path("hugetlb").map(hugetlb).transpose()?.unwrap_or_default(),
+        hugetlb: match cgroup.left_to_unified("hugetlb") {
+            Some(dir) => super::v2::hugetlb(&dir.path)?,
+            None => path("hugetlb").map(hugetlb).transpose()?.unwrap_or_default(),
+        },
     })
 }
 

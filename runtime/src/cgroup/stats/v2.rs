@@ -102,7 +102,7 @@ pub(crate) fn parse_io(text: &str) -> Blkio {
 }
 
 /// What is reserved where the kernel counts that, which includes what is faulted in.
-fn hugetlb(dir: &Path) -> Result<BTreeMap<String, Hugetlb>> {
+pub(super) fn hugetlb(dir: &Path) -> Result<BTreeMap<String, Hugetlb>> {
     let mut result = BTreeMap::new();
     for size in page_sizes(dir, ".current")? {
         let reserved = number_if_there(dir, &format!("hugetlb.{size}.rsvd.current"))?;

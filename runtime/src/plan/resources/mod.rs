@@ -138,8 +138,9 @@ fn memory_and_swap(memory: &Memory) -> Result<(Option<i64>, Option<i64>)> {
     }
 }
 
-/// Reservations first, where the kernel has those (Linux 5.7), and then what is really faulted in.
-fn hugepages(limits: &[HugepageLimit], writes: &mut Writes, file: &str) -> Result<()> {
+/// Reservations first, where the kernel has those (Linux 5.7), and then what is really faulted in. `files` are the
+/// endings of the names, the likelier one first.
+fn hugepages(limits: &[HugepageLimit], writes: &mut Writes, files: &[&str]) -> Result<()> {
     for (index, wish) in limits.iter().enumerate() {
         let (field, size) = (format!("hugepageLimits[{index}]"), wish.page_size.as_str());
         let digits = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit)).unwrap_or_default();
@@ -150,8 +151,13 @@ fn hugepages(limits: &[HugepageLimit], writes: &mut Writes, file: &str) -> Resul
                 format!("{size:?} is not a size like 64KB, 2MB, 1GB"),
             ));
         }
-        writes.add(&field, "hugetlb", format!("hugetlb.{size}.rsvd.{file}"), wish.limit).optional();
-        writes.add(&field, "hugetlb", format!("hugetlb.{size}.{file}"), wish.limit);
+        for (counted, optional) in
+            [(format!("hugetlb.{size}.rsvd"), true), (format!("hugetlb.{size}"), false)]
+        {
+            let candidates = files.iter().map(|file| (format!("{counted}.{file}"), wish.limit.to_string()));
+            let write = writes.add(&field, "hugetlb", "", wish.limit);
+            (write.candidates, write.optional) = (candidates.collect(), optional);
+        }
     }
     Ok(())
 }

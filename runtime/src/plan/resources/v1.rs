@@ -29,7 +29,8 @@ pub fn resolve(resources: &Resources) -> Result<Vec<Write>> {
     if let Some(io) = &resources.block_io {
         io_files(io, &mut writes)?;
     }
-    hugepages(&resources.hugepage_limits, &mut writes, "limit_in_bytes")?;
+    // Distributions that mount v1 often leave this controller to the unified hierarchy, with its names.
+    hugepages(&resources.hugepage_limits, &mut writes, &["limit_in_bytes", "max"])?;
     if let Some(network) = &resources.network {
         network_files(network, &mut writes)?;
     }

@@ -26,7 +26,7 @@ pub fn resolve(resources: &Resources) -> Result<Vec<Write>> {
     if let Some(io) = &resources.block_io {
         io_files(io, &mut writes)?;
     }
-    hugepages(&resources.hugepage_limits, &mut writes, "max")?;
+    hugepages(&resources.hugepage_limits, &mut writes, &["max"])?;
     refuse_network(resources.network.as_ref())?;
     rdma(&resources.rdma, &mut writes)?;
     for (key, value) in &resources.unified {
