@@ -1,7 +1,7 @@
 //! exec: a further process.
 
 use serde_json::json;
-use wharf_tests::{Sandbox, wait_until};
+use wharf_tests::{Sandbox, is_ours, wait_until};
 
 #[test]
 fn exec_is_in_all_namespaces_and_gives_its_exit_code() {
@@ -117,6 +117,26 @@ fn process_file_is_taken_whole() {
     std::fs::write(&file, process.to_string()).unwrap();
     let out = sandbox.verb(&["exec", "--process", file.to_str().unwrap(), &sandbox.id]).ok();
     assert!(out.starts_with("7\n/tmp\n") && out.contains("X=1"), "{out}");
+}
+
+#[test]
+fn personality_and_memory_policy_are_execd_processes_too() {
+    if !is_ours() {
+        return; // runc 1.1 knows neither
+    }
+    let sandbox = Sandbox::new(&["sleep", "1000"], |c| {
+        c["linux"]["personality"] = json!({"domain": "LINUX32"});
+        if std::path::Path::new("/proc/self/numa_maps").exists() {
+            c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"});
+        }
+    });
+    sandbox.start();
+    let personality =
+        |pid: &str| format!("cat /proc/{pid}/personality; head -1 /proc/{pid}/numa_maps | cut -d' ' -f2");
+    let execd = sandbox.exec(&personality("self")).ok();
+    assert_eq!(execd, sandbox.exec(&personality("1")).ok());
+    assert!(execd.starts_with("00000008\n"), "{execd}");
+    assert!(!execd.contains("default"), "{execd}");
 }
 
 /// A filter must bind every process of the container, not only its first.

@@ -151,6 +151,12 @@ fn of_programs() -> Vec<Row> {
             &["/nosuch", ENOENT],
             ["not-found", "ENOENT", "/mounts/0/source"],
         ),
+        create(
+            "docker, podman: exit code 127, for want of a name",
+            |c| c["process"]["args"] = json!([""]),
+            &["exec: \"\": executable file not found in $PATH"],
+            ["not-found", "ENOENT", PROGRAM],
+        ),
         exec(
             "docker, podman: exec exits with 127",
             &["exec", "ID", "nosuch"],
@@ -371,6 +377,48 @@ fn warnings_stay_out_of_the_log_unless_debug_asks_for_more() {
     // containerd takes the last one.
     let errors = all.iter().filter(|record| record["level"] == "error").count();
     assert_eq!((errors, &all.last().unwrap()["level"]), (1, &json!("error")), "{all:#?}");
+}
+
+/// And a second failure is a second record behind the first: the file is the engine's, which may keep it for long.
+#[test]
+fn json_log_of_a_success_is_empty_whatever_there_was_to_warn_of() {
+    let sets =
+        json!({"bounding": ["CAP_FLY", "CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]});
+    let sandbox = Sandbox::new(&["sleep", "1000"], |c| c["process"]["capabilities"] = sets);
+    let log = sandbox.bundle().join("log.json");
+    let options = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let verb = |words: &[&str]| sandbox.verb(&[&options[..], words].concat());
+    let (id, bundle) = (sandbox.id.as_str(), sandbox.bundle().to_str().unwrap());
+    let commands: [&[&str]; 12] = [
+        &["--version"],
+        &["features"],
+        &["create", "--bundle", bundle, id],
+        &["state", id],
+        &["start", id],
+        &["exec", id, "true"],
+        &["ps", "--format", "json", id],
+        &["pause", id],
+        &["resume", id],
+        &["update", "--pids-limit", "100", id],
+        &["kill", id, "KILL"],
+        &["delete", "--force", id],
+    ];
+    for command in commands {
+        let said = verb(command);
+        assert_eq!(said.code, 0, "{command:?}: {said:?}");
+        // What engines read as one with standard output has nothing to warn of.
+        let is_read = !["create", "exec"].contains(&command[0]);
+        assert!(!is_read || said.err.is_empty(), "{command:?}: {said:?}");
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(!is_ours() || text.is_empty(), "{command:?}: {text}");
+    }
+    std::fs::remove_file(&log).unwrap();
+    for _ in 0..2 {
+        assert_eq!(verb(&["kill", id, "KILL"]).code, 1);
+    }
+    let text = std::fs::read_to_string(&log).unwrap();
+    let levels = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["level"].clone());
+    assert_eq!(levels.collect::<Vec<_>>(), ["error", "error"]);
 }
 
 #[test]

@@ -58,6 +58,9 @@ fn list_wants_a_root_that_was_named() {
     let order = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"];
     let places: Vec<_> = order.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
     assert!(places.is_sorted() && text.contains("\"owner\":\"root\""), "{text}");
+    sandbox.verb(&["delete", "--force", &sandbox.id]).ok();
+    let none = sandbox.verb(&["list", "--format", "json"]).ok();
+    assert_eq!(none.trim(), if wharf_tests::is_ours() { "[]" } else { "null" });
 }
 
 #[test]

@@ -29,3 +29,4 @@ mod unified;
 mod update;
 mod users;
 mod validate;
+mod zeros;

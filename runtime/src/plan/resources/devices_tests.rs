@@ -158,6 +158,21 @@ fn wildcards_that_deny_what_every_container_has_are_refused_on_v1() {
 }
 
 #[test]
+fn default_devices_terminals_and_tunnels_are_allowed_though_all_is_denied() {
+    let rules = resolve(&[DeviceRule { access: "rwm".into(), ..Default::default() }]).unwrap();
+    let program = program(&rules);
+    let may_read_and_write = |major, minor| interpret(&program, &('c', Some(major), Some(minor)), 2 | 4);
+    for (major, minor) in
+        [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (10, 200), (136, 0), (136, 77)]
+    {
+        assert!(may_read_and_write(major, minor), "{major}:{minor}");
+    }
+    for (major, minor) in [(1, 1), (1, 11), (4, 0), (5, 1), (10, 229)] {
+        assert!(!may_read_and_write(major, minor), "{major}:{minor}");
+    }
+}
+
+#[test]
 fn odd_rules_are_refused() {
     for bad in [
         DeviceRule { kind: "x".into(), ..Default::default() },
