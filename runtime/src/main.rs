@@ -6,6 +6,9 @@
 //! than all else at the start of a program, and half the C library comes in with it.
 #![no_main]
 
+#[cfg(not(any(debug_assertions, test)))]
+mod unwinder;
+
 use std::io::Write as _;
 
 use wharf_runtime::cli::{self, Words};
