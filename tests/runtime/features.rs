@@ -109,6 +109,9 @@ fn what_engines_ask_for_is_there() {
     assert_eq!(names(&document, "/linux/memoryPolicy/modes").len(), 7);
     // What docker and podman must not let strangers set.
     let unsafe_annotations = names(&document, "/potentiallyUnsafeConfigAnnotations");
-    assert_eq!(unsafe_annotations, ["org.criu.config", "org.systemd.property."]);
+    assert_eq!(
+        unsafe_annotations,
+        ["org.criu.config", "org.systemd.property.", "run.oci.keep_original_groups"]
+    );
     assert!(document["annotations"].as_object().unwrap().values().all(Value::is_string));
 }

@@ -83,6 +83,20 @@ fn terminal_is_a_pty_of_the_container_with_the_size_asked_for() {
 }
 
 /// CVE-2019-5736: the container may execute the runtime's own program, but never write to it.
+/// What a program says last before it ends is in the terminal when its end is seen.
+#[test]
+fn terminal_of_a_foreground_command_loses_nothing() {
+    let sandbox = Sandbox::shell("seq 20000", |c| c["process"]["terminal"] = json!(true));
+    let counted = |text: &str| -> Vec<u32> { text.split_whitespace().map(|n| n.parse().unwrap()).collect() };
+    let all: Vec<u32> = (1..=20000).collect();
+    assert_eq!(counted(&sandbox.run().ok()), all);
+    let living = Sandbox::new(&["sleep", "1000"], |_| ());
+    living.start();
+    for _ in 0..10 {
+        assert_eq!(counted(&living.verb(&["exec", "--tty", &living.id, "seq", "20000"]).ok()), all);
+    }
+}
+
 #[test]
 fn runtime_program_is_out_of_reach() {
     if !is_ours() {

@@ -17,7 +17,8 @@ use crate::spec::Hooks;
 const OLDEST_VERSION: &str = "1.0.0";
 
 /// Annotations of a config that change what we do; one that ends in a dot stands for all that start so.
-const UNSAFE_ANNOTATIONS: [&str; 2] = [crate::criu::CONFIG_ANNOTATION, crate::cgroup::UNIT_ANNOTATION];
+const UNSAFE_ANNOTATIONS: [&str; 3] =
+    [crate::criu::CONFIG_ANNOTATION, crate::cgroup::UNIT_ANNOTATION, crate::plan::process::KEEP_GROUPS];
 
 /// The verb.
 pub fn features() -> Result<()> {

@@ -82,7 +82,7 @@ const RLIMITS: [(&str, u32); 16] = [
 
 /// crun's annotation for containers that keep the supplementary groups of their caller, which podman's
 /// `--group-add keep-groups` sets: an ordinary user can name those groups in no other way.
-const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 impl ProcessPlan {
     /// Takes from the container's annotations what they say of its processes.
