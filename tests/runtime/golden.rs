@@ -152,6 +152,12 @@ fn of_programs() -> Vec<Row> {
             ["not-found", "ENOENT", "/mounts/0/source"],
         ),
         create(
+            "docker: exit code 127",
+            |c| c["process"]["args"] = json!(["/etc/passwd/x"]),
+            &["exec: \"/etc/passwd/x\": stat /etc/passwd/x: not a directory"],
+            ["not-found", "ENOTDIR", PROGRAM],
+        ),
+        create(
             "docker, podman: exit code 127, for want of a name",
             |c| c["process"]["args"] = json!([""]),
             &["exec: \"\": executable file not found in $PATH"],

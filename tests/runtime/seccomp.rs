@@ -137,3 +137,12 @@ fn agent_that_is_not_there_fails_the_create() {
         sandbox.assert_nothing_left();
     }
 }
+
+/// An agent is for calls that are to be notified: without any, nobody needs to listen.
+#[test]
+fn listener_is_not_looked_for_unless_a_rule_notifies() {
+    let sandbox = Sandbox::shell("echo ran", |c| {
+        c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/no/such/agent"});
+    });
+    assert_eq!(sandbox.run().ok(), "ran\n");
+}
