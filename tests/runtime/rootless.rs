@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use wharf_tests::{Sandbox, runtime_path};
+use wharf_tests::{Sandbox, copy_program, runtime_path};
 
 /// The user's id and his group's.
 const USER: u32 = 62_001;
@@ -75,7 +75,7 @@ impl Home {
         etc("subgid", &format!("wharf-user:{}:{}", SUB.0, SUB.1));
         let runtime = runtime_path();
         if runtime.is_file() {
-            std::fs::copy(&runtime, self.path("runtime")).unwrap();
+            copy_program(&runtime, &self.path("runtime"));
         }
         let status =
             Command::new("chown").args(["-Rh", &format!("{USER}:{USER}")]).arg(self.path("")).status();

@@ -105,12 +105,19 @@ impl Said {
     }
 }
 
+/// Copies a program that is to be executed soon. A process of its own does it: a descriptor of ours would be in the
+/// hands of whatever another thread forks just then, and until that executes something else the program is busy.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp {} {}", from.display(), to.display());
+}
+
 /// Puts a static busybox with all its names into `rootfs`.
 pub fn fill_rootfs(rootfs: &Path) {
     for folder in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
         std::fs::create_dir_all(rootfs.join(folder)).unwrap();
     }
-    std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+    copy_program(Path::new("/bin/busybox"), &rootfs.join("bin/busybox"));
     let names = Command::new("/bin/busybox").arg("--list").output().unwrap();
     for name in String::from_utf8(names.stdout).unwrap().lines().filter(|name| *name != "busybox") {
         std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(name)).unwrap();

@@ -109,7 +109,7 @@ fn container_runs_in_a_container() {
         return; // a runtime on PATH may need libraries that the container has not
     }
     std::fs::rename(home.path("runtime"), home.path("rootfs/runtime")).unwrap();
-    std::fs::copy(home.path("rootfs/runtime"), home.path("runtime")).unwrap();
+    wharf_tests::copy_program(&home.path("rootfs/runtime"), &home.path("runtime"));
     let inner = home.path("rootfs/inner/rootfs");
     std::fs::create_dir_all(&inner).unwrap();
     fill_rootfs(&inner);
