@@ -34,11 +34,10 @@ const C_CODE: [(&str, &str); 2] =
     [("ring", "the cryptography of TLS"), ("zstd-sys", "there is no compressor for zstd in Rust as good")];
 
 /// What the runtime is linked with, all in all: a crate more is a decision.
-const RUNTIME: [&str; 31] = [
+const RUNTIME: [&str; 30] = [
     "anstyle",
     "autocfg",
     "bitflags",
-    "caps",
     "cfg-if",
     "cfg_aliases",
     "clap",

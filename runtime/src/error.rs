@@ -191,6 +191,13 @@ impl Error {
         self
     }
 
+    /// Puts `: remark` behind the message.
+    #[must_use]
+    pub fn followed(mut self, remark: impl fmt::Display) -> Self {
+        self.0.message = format!("{}: {remark}", self.0.message);
+        self
+    }
+
     /// Puts `context: ` before the message.
     #[must_use]
     pub fn prefixed(mut self, context: impl fmt::Display) -> Self {
@@ -210,27 +217,40 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<std::io::Error> for Error {
-    fn from(error: std::io::Error) -> Self {
-        let kind = match error.kind() {
+/// What [`Context`] is added to. The system's errors are none of ours before that, so that `?` alone, which would say
+/// nothing of what was being done, does not compile.
+pub trait Cause {
+    /// The error; the system's without a word of context.
+    fn into_error(self) -> Error;
+}
+
+impl Cause for Error {
+    fn into_error(self) -> Error {
+        self
+    }
+}
+
+impl Cause for std::io::Error {
+    fn into_error(self) -> Error {
+        let kind = match self.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
             _ => Kind::System,
         };
-        let errno = error.raw_os_error();
-        let message = errno.map_or_else(|| error.to_string(), describe_errno);
+        let errno = self.raw_os_error();
+        let message = errno.map_or_else(|| self.to_string(), describe_errno);
         Error(Box::new(Inner { kind, errno, message, field: None, path: None }))
     }
 }
 
-impl From<rustix::io::Errno> for Error {
-    fn from(errno: rustix::io::Errno) -> Self {
-        std::io::Error::from(errno).into()
+impl Cause for rustix::io::Errno {
+    fn into_error(self) -> Error {
+        std::io::Error::from(self).into_error()
     }
 }
 
-impl From<nix::errno::Errno> for Error {
-    fn from(errno: nix::errno::Errno) -> Self {
-        std::io::Error::from(errno).into()
+impl Cause for nix::errno::Errno {
+    fn into_error(self) -> Error {
+        std::io::Error::from(self).into_error()
     }
 }
 
@@ -262,26 +282,26 @@ pub trait Context<T> {
     fn in_field(self, field: impl Into<String>) -> Result<T>;
 }
 
-impl<T, E: Into<Error>> Context<T> for Result<T, E> {
+impl<T, E: Cause> Context<T> for Result<T, E> {
     fn context(self, context: impl fmt::Display) -> Result<T> {
-        self.map_err(|e| e.into().prefixed(context))
+        self.map_err(|e| e.into_error().prefixed(context))
     }
 
     fn with_context<C: fmt::Display>(self, context: impl FnOnce() -> C) -> Result<T> {
-        self.map_err(|e| e.into().prefixed(context()))
+        self.map_err(|e| e.into_error().prefixed(context()))
     }
 
     fn on(self, doing: &str, path: impl AsRef<Path>) -> Result<T> {
         let path = path.as_ref();
-        self.map_err(|e| e.into().prefixed(format_args!("{doing} {}", path.display())).on_path(path))
+        self.map_err(|e| e.into_error().prefixed(format_args!("{doing} {}", path.display())).on_path(path))
     }
 
     fn about(self, field: impl Into<String>) -> Result<T> {
-        self.map_err(|e| e.into().about(field))
+        self.map_err(|e| e.into_error().about(field))
     }
 
     fn in_field(self, field: impl Into<String>) -> Result<T> {
-        self.map_err(|e| e.into().in_field(field))
+        self.map_err(|e| e.into_error().in_field(field))
     }
 }
 

@@ -19,6 +19,8 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::command::time;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::stream::Stream;
 
 struct Sink {
     file: Option<File>,
@@ -87,7 +89,7 @@ fn quote(value: &str) -> String {
 /// Opens `--log` and puts the sink in place.
 pub fn start(globals: &Globals) -> Result<()> {
     let open = |path: &std::path::PathBuf| {
-        OpenOptions::new().append(true).create(true).open(path).on("--log: open", path)
+        again(|| OpenOptions::new().append(true).create(true).open(path)).on("--log: open", path)
     };
     let file = globals.log.as_ref().map(open).transpose()?;
     let wants_error = globals.debug && file.is_none();
@@ -129,7 +131,7 @@ pub fn report(error: &Error) {
     // What the program itself is to blame for is complete as it stands.
     let bare = names_us || error.kind() == Kind::NotExecutable;
     let prefix = if bare { String::new() } else { format!("{program}: error: ") };
-    writeln!(std::io::stderr(), "{prefix}{message}").ok();
+    Stream(std::io::stderr()).write_all(format!("{prefix}{message}\n").as_bytes()).ok();
     if let Some(sink) = SINK.get() {
         sink.write(&Entry {
             code: Some(error.kind().code()),
@@ -144,13 +146,13 @@ pub fn report(error: &Error) {
 impl Sink {
     fn write(&self, entry: &Entry<'_>) {
         let error = self.error.as_ref().filter(|_| entry.level == "debug");
-        let Some(mut file) = self.file.as_ref().or(error) else { return };
+        let Some(file) = self.file.as_ref().or(error) else { return };
         let line = match self.json {
             true => serde_json::to_string(entry).unwrap_or_default(),
             false => entry.text(),
         };
         // One write, so that records of several processes do not mix.
-        file.write_all(format!("{line}\n").as_bytes()).ok();
+        Stream(file).write_all(format!("{line}\n").as_bytes()).ok();
     }
 }
 
@@ -168,7 +170,8 @@ impl Log for Sink {
             Level::Debug | Level::Trace => "debug",
         };
         if record.level() <= Level::Warn {
-            writeln!(std::io::stderr(), "{}: {level}: {message}", program()).ok();
+            let line = format!("{}: {level}: {message}\n", program());
+            Stream(std::io::stderr()).write_all(line.as_bytes()).ok();
         }
         if record.level() == Level::Error || log::max_level() >= LevelFilter::Debug {
             self.write(&Entry::new(level, &message));

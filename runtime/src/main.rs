@@ -23,6 +23,7 @@ extern "C" fn main() -> i32 {
     let code = match run(&mut failed) {
         Ok(code) => u8::try_from(code).unwrap_or(u8::MAX),
         Err(error) => {
+            let error = command::name_missing_calls(error);
             sink::report(&error);
             failed
         }

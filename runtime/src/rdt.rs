@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::rdt::Rdt;
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::mountinfo;
+use crate::sys::stream::Stream;
 
 /// Folders in a mounted resctrl.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +42,7 @@ impl Group {
 
     fn resolve_below(root: &Path, plan: &Rdt) -> Result<Group> {
         let dir = root.join(&plan.class);
-        let exists = dir.is_dir();
+        let exists = files::is_dir(&dir).on("look for", &dir)?;
         if plan.named && !exists && plan.compared.is_empty() && plan.schemata.is_empty() {
             let message =
                 format_args!("{} is not there, and no schemata are given to make it", dir.display());
@@ -47,7 +50,7 @@ impl Group {
         }
         if plan.named && exists {
             let path = dir.join("schemata");
-            let present = std::fs::read_to_string(&path).on("read", &path)?;
+            let present = files::read_to_string(&path).on("read", &path)?;
             if let Some(line) = plan.compared.iter().find(|line| !holds(&present, line)) {
                 let message = format_args!("{line:?} is not what {} holds", path.display());
                 return Err(Error::at("linux.intelRdt", message).on_path(&path));
@@ -59,9 +62,9 @@ impl Group {
 
     /// Makes the class where it is missing, and the monitoring group.
     pub fn create(&self, plan: &Rdt) -> Result<()> {
-        let existed = self.dir.is_dir();
+        let existed = files::is_dir(&self.dir).on("look for", &self.dir)?;
         if !existed {
-            std::fs::create_dir(&self.dir).on("create", &self.dir)?;
+            files::create_dir(&self.dir).on("create", &self.dir)?;
         }
         // An existing class was compared; writing the same again could only race with its owner.
         let compared = plan.compared.iter().filter(|_| !(existed && plan.named));
@@ -69,7 +72,7 @@ impl Group {
             append(&self.dir.join("schemata"), line).in_field("linux.intelRdt")?;
         }
         if let Some(monitor) = &self.monitor {
-            std::fs::create_dir(monitor).on("create", monitor).in_field("linux.intelRdt.enableMonitoring")?;
+            files::create_dir(monitor).on("create", monitor).in_field("linux.intelRdt.enableMonitoring")?;
         }
         Ok(())
     }
@@ -86,7 +89,7 @@ impl Group {
     /// written back already.
     pub fn update(&self, lines: &[String]) -> Result<Vec<String>> {
         let path = self.dir.join("schemata");
-        let present = std::fs::read_to_string(&path).on("read", &path)?;
+        let present = files::read_to_string(&path).on("read", &path)?;
         let resource = |line: &str| line.trim().split(':').next().unwrap_or_default().to_owned();
         let mut before: Vec<String> = Vec::new();
         for line in lines {
@@ -105,7 +108,7 @@ impl Group {
     pub fn remove(&self) -> Result<()> {
         let class = self.created.then_some(&self.dir);
         for dir in self.monitor.iter().chain(class) {
-            match std::fs::remove_dir(dir) {
+            match files::remove_dir(dir) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 other => other.on("remove", dir)?,
             }
@@ -116,8 +119,8 @@ impl Group {
 
 fn append(path: &Path, line: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
-        file.write_all(format!("{line}\n").as_bytes())
+        let file = again(|| std::fs::OpenOptions::new().append(true).open(path))?;
+        Stream(&file).write_all(format!("{line}\n").as_bytes())
     };
     write().on(&format!("write {line:?} to"), path)
 }

@@ -19,8 +19,10 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::process::fexecve;
+use crate::sys::stream::Stream;
 
 /// linux/magic.h
 const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
@@ -31,7 +33,7 @@ pub const MARK: &str = ":sealed";
 
 /// Executes the copy, or returns if this is it.
 pub fn ensure() -> Result<()> {
-    let own = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    let own = again(|| rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
         .context("open /proc/self/exe")?;
     if is_sealed(&own)? {
         return Ok(());
@@ -58,16 +60,18 @@ pub fn ensure() -> Result<()> {
 }
 
 fn is_sealed(own: &OwnedFd) -> Result<bool> {
-    if rustix::fs::fstatvfs(own)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    let file_system =
+        again(|| rustix::fs::fstatvfs(own)).context("look at the file system of /proc/self/exe")?;
+    if file_system.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(true);
     }
     // Only files in memory have seals; for others the question itself is EINVAL.
-    Ok(rustix::fs::fcntl_get_seals(own).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
+    Ok(again(|| rustix::fs::fcntl_get_seals(own)).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
 }
 
 /// How this program is protected, once [`ensure`] has returned.
 pub fn means() -> &'static str {
-    let file_system = rustix::fs::statfs("/proc/self/exe").map(|found| found.f_type);
+    let file_system = again(|| rustix::fs::statfs("/proc/self/exe")).map(|found| found.f_type);
     match file_system {
         Ok(OVERLAYFS_SUPER_MAGIC) => "using overlayfs for sealed /proc/self/exe",
         Ok(TMPFS_MAGIC) => "using a sealed memory file for /proc/self/exe",
@@ -81,7 +85,7 @@ const SECOND_LAYER: &str = "/sys/fs";
 
 /// Opens the program's file in an overlay.
 fn overlay(own: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let path = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
+    let path = again(|| rustix::fs::readlink("/proc/self/exe", Vec::new()))?;
     let path = Path::new(OsStr::from_bytes(path.as_bytes()));
     let (Some(folder), Some(name)) = (path.parent().and_then(Path::to_str), path.file_name()) else {
         return Err(Errno::NOENT);
@@ -89,18 +93,18 @@ fn overlay(own: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     if folder.contains([':', '\\', ',']) {
         return Err(Errno::INVAL); // would have to be escaped
     }
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, "source", "wharf-runtime")?;
-    rustix::mount::fsconfig_set_string(&context, "lowerdir", format!("{folder}:{SECOND_LAYER}"))?;
-    rustix::mount::fsconfig_create(&context)?;
+    let context = again(|| rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC))?;
+    again(|| rustix::mount::fsconfig_set_string(&context, "source", "wharf-runtime"))?;
+    again(|| rustix::mount::fsconfig_set_string(&context, "lowerdir", format!("{folder}:{SECOND_LAYER}")))?;
+    again(|| rustix::mount::fsconfig_create(&context))?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let mount = again(|| rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes))?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&mount, name, flags, Mode::empty())?;
+    let file = again(|| rustix::fs::openat(&mount, name, flags, Mode::empty()))?;
     // A file that is mounted on its name is not in the folder's file system, and another may be there.
-    match (rustix::fs::fstat(own)?, rustix::fs::fstat(&file)?) {
+    match (again(|| rustix::fs::fstat(own))?, again(|| rustix::fs::fstat(&file))?) {
         (a, b) if change(&a) == change(&b) => Ok(file),
         _ => Err(Errno::STALE),
     }
@@ -113,7 +117,7 @@ fn change(stat: &Stat) -> (i64, u64, i64) {
 
 fn read_only_mount() -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
+    let mount = again(|| rustix::mount::open_tree(CWD, "/proc/self/exe", flags))?;
     mount_setattr(mount.as_fd(), false, MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() })?;
     Ok(mount)
 }
@@ -121,10 +125,10 @@ fn read_only_mount() -> rustix::io::Result<OwnedFd> {
 fn sealed_copy(own: OwnedFd) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut copy: std::fs::File =
-        rustix::fs::memfd_create(c"wharf-runtime", flags).context("create memory file")?.into();
-    std::io::copy(&mut std::fs::File::from(own), &mut copy).context("copy own program")?;
-    copy.rewind()?;
+        again(|| rustix::fs::memfd_create(c"wharf-runtime", flags)).context("create memory file")?.into();
+    std::io::copy(&mut Stream(own), &mut Stream(&copy)).context("copy own program")?;
+    again(|| copy.rewind()).context("rewind the copy")?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals).context("seal the copy")?;
+    again(|| rustix::fs::fcntl_add_seals(&copy, seals)).context("seal the copy")?;
     Ok(copy.into())
 }

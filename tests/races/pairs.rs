@@ -22,13 +22,14 @@ fn running(sandbox: &Sandbox) {
 }
 
 /// What a command may say that came too early or too late.
-const TRUE_STATEMENTS: [&str; 12] = [
+const TRUE_STATEMENTS: [&str; 13] = [
     "does not exist",
     "already exists",
     "container not running",
     "container not paused",
     "paused already",
     "cannot start a container that has stopped",
+    "init has died before it executed the program",
     "already running",
     "being created",
     "is being started or deleted",
@@ -100,7 +101,13 @@ fn start_beside_a_kill_tells_the_truth() {
         first: &["start", "ID"],
         second: &kill,
         judge: &|sandbox, Outcome { first, second, .. }| {
-            assert_says(first, &["cannot start a container that has stopped"]);
+            assert_says(
+                first,
+                &[
+                    "cannot start a container that has stopped",
+                    "init has died before it executed the program",
+                ],
+            );
             assert_says(&second[0], &[]);
             assert_eq!(status(sandbox), "stopped");
         },
@@ -115,7 +122,14 @@ fn start_beside_a_delete_tells_the_truth() {
         first: &["start", "ID"],
         second: &delete,
         judge: &|sandbox, Outcome { first, second, .. }| {
-            assert_says(first, &["cannot start a container that has stopped", "does not exist"]);
+            assert_says(
+                first,
+                &[
+                    "cannot start a container that has stopped",
+                    "init has died before it executed the program",
+                    "does not exist",
+                ],
+            );
             assert_says(&second[0], &[]);
             assert_eq!(status(sandbox), "gone");
         },

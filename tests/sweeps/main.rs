@@ -4,6 +4,7 @@
 
 mod deaths;
 mod entering;
+mod faults;
 mod kill;
 mod policy;
 mod remains;

@@ -103,7 +103,8 @@ impl Stop<'_> {
 pub enum Action {
     /// It goes on.
     Go,
-    /// On the way in: the call is not made, and fails with this.
+    /// On the way in: the call is not made, and fails with this. As the kernel fails them: close(2) has closed all the
+    /// same, and brk(2) has no errors, it answers with the end of memory as it was.
     Fail(Errno),
     /// The first process is killed, and only it.
     KillCaller,
@@ -460,7 +461,9 @@ impl<F: FnMut(&Stop) -> Action> Tracer<'_, F> {
             }
             Some(Inside { call: None, .. }) => return true,
             Some(inside) => {
-                if let Some(errno) = inside.fails {
+                if let Some(errno) = inside.fails
+                    && inside.call != Some(Sysno::brk)
+                {
                     registers.rax = -(errno as i64) as u64;
                     ptrace::setregs(pid, registers).ok(); // it may have been killed
                 }
@@ -475,7 +478,11 @@ impl<F: FnMut(&Stop) -> Action> Tracer<'_, F> {
             let fails = if let Action::Fail(errno) = action { Some(errno) } else { None };
             tracee.inside = Some(Inside { fails, ..inside });
             if fails.is_some() {
-                registers.orig_rax = u64::MAX; // no such call, so none is made
+                match inside.call {
+                    Some(Sysno::close) => {}
+                    Some(Sysno::brk) => registers.rdi = 0, // only asks
+                    _ => registers.orig_rax = u64::MAX,    // no such call, so none is made
+                }
                 ptrace::setregs(pid, registers).ok();
             }
         }

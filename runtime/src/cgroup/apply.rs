@@ -12,6 +12,7 @@ use super::{Cgroup, Dir, Driver, Mode, v1, v2};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::{self, Write, devices};
 use crate::spec::{DeviceRule, Memory, Resources};
+use crate::sys::files;
 
 impl Cgroup {
     /// Sets limits and device access of a container that is being made, before its init is there. systemd makes
@@ -56,10 +57,15 @@ impl Cgroup {
     /// The file that takes a write, and the text for it; `None` where it can be done without.
     pub(super) fn locate(&self, write: &Write) -> Result<Option<(PathBuf, String)>> {
         let dir = self.holder(&write.controller);
-        let found = dir.and_then(|dir| {
-            let paths = write.candidates.iter().map(|(file, value)| (dir.path.join(file), value));
-            paths.into_iter().find(|(path, _)| path.exists())
-        });
+        let mut found = None;
+        let candidates = dir.into_iter().flat_map(|dir| write.candidates.iter().map(move |c| (dir, c)));
+        for (dir, (file, value)) in candidates {
+            let path = dir.path.join(file);
+            if files::exists(&path).on("look for", &path)? {
+                found = Some((path, value));
+                break;
+            }
+        }
         match found {
             None if write.optional => Ok(None),
             None => Err(self.missing(write, dir)),
@@ -109,7 +115,9 @@ impl Cgroup {
                 || v2::controllers(&dir.path).iter().any(|one| one == controller)
         });
         let message = match (has_controller, &self.driver) {
-            _ if dir.is_some_and(|dir| !dir.path.is_dir()) => "the container's cgroup is gone".to_owned(),
+            _ if dir.is_some_and(|dir| !files::is_dir(&dir.path).unwrap_or(true)) => {
+                "the container's cgroup is gone".to_owned()
+            }
             (true, _) => {
                 let file = write.candidates.first().map(|(file, _)| file.as_str()).unwrap_or_default();
                 format!("the kernel has no {file}")

@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode as FileMode, OFlags};
-use rustix::io::Errno;
 
 use super::{Below, Cgroup, Dir, Driver, allow_every_cpu};
 use crate::error::{Context, Result};
+use crate::sys::again::again;
 
 /// Opened by the runtime, for a process that still has a single thread.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Cgroup {
         let open = |dir: &Dir| -> Result<(PathBuf, OwnedFd)> {
             let path = path(dir).join("tasks");
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            let door = rustix::fs::open(&path, flags, FileMode::empty()).on("open", &path)?;
+            let door = again(|| rustix::fs::open(&path, flags, FileMode::empty())).on("open", &path)?;
             Ok((path, door))
         };
         let tasks = self.dirs.iter().filter(|dir| !dir.unified).map(open).collect::<Result<_>>()?;
@@ -54,8 +54,8 @@ impl Cgroup {
     /// The directory of the unified hierarchy to be born in.
     pub fn birthplace(&self) -> Option<OwnedFd> {
         let dir = self.unified().filter(|_| self.driver == Driver::Cgroupfs && !self.tolerant)?;
-        rustix::fs::open(&dir.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, FileMode::empty())
-            .ok()
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        again(|| rustix::fs::open(&dir.path, flags, FileMode::empty())).ok()
     }
 }
 
@@ -68,11 +68,7 @@ impl Doors {
     /// Goes in.
     pub fn enter(&self) -> Result<()> {
         for (path, door) in &self.tasks {
-            while let Err(errno) = rustix::io::write(door, b"0") {
-                if errno != Errno::INTR {
-                    return Err(errno).on("enter the control group of", path);
-                }
-            }
+            again(|| rustix::io::write(door, b"0")).on("enter the control group of", path)?;
         }
         if self.widen { allow_every_cpu(0) } else { Ok(()) }
     }

@@ -8,52 +8,46 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::error::{Context, Result};
-use crate::sys::file;
+use crate::sys::again::again;
+use crate::sys::{file, files};
 
 /// A directory and all below it, parents first; empty when it is not there.
 pub(super) fn tree(path: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(path) {
+    let entries = match files::entries(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.on("read", path)?,
     };
     let mut result = vec![path.to_owned()];
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            result.extend(tree(&entry.path())?);
-        }
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        result.extend(tree(&path.join(&entry.name))?);
     }
     Ok(result)
 }
 
 /// The processes of one directory. Those of a PID namespace that we can't see read as 0 and are left out.
 pub(super) fn read_pids(dir: &Path) -> Result<Vec<i32>> {
-    let text = match file::read_text(dir.join("cgroup.procs")) {
+    let text = match again(|| file::read_text(dir.join("cgroup.procs"))) {
         Err(Errno::NOENT | Errno::NODEV) => return Ok(Vec::new()),
         // A threaded cgroup lists no processes; its domain, above it, does.
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        other => other?,
+        other => other.on("read", dir.join("cgroup.procs"))?,
     };
     Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
 }
 
 /// Writes in one call. No O_CREAT: in a cgroup there is either the kernel's file or none.
 pub(super) fn write_file(path: &Path, value: &str) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
-        std::io::Write::write_all(&mut file, value.as_bytes())
-    };
-    write().with_context(|| format!("write {value:?} to {}", path.display()))
+    files::write(path, value).with_context(|| format!("write {value:?} to {}", path.display()))
 }
 
 /// Opens a file that takes more than one wish.
 pub(super) fn open_for_writing(path: &Path) -> Result<std::fs::File> {
-    std::fs::OpenOptions::new().write(true).open(path).on("open", path)
+    again(|| std::fs::OpenOptions::new().write(true).open(path)).on("open", path)
 }
 
 /// The whole text, without the last newline; `None` when there is no such file or no such controller any more.
 pub(super) fn read_file(path: &Path) -> Result<Option<String>> {
-    match file::read_text(path) {
+    match again(|| file::read_text(path)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(None),
         Err(errno) => Err(errno).on("read", path),

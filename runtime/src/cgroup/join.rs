@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::files::write_file;
 use super::{Cgroup, Dir, Driver};
 use crate::error::{Context, Error, Result};
+use crate::sys::files;
 
 /// Directories below the container's own, by v1 controller; under the empty name, in all hierarchies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,7 +139,7 @@ fn has_moved(error: &Error) -> bool {
 /// Init's directory in a hierarchy, by /proc/PID/cgroup; `None` where that is out of our sight.
 fn where_init_is(dir: &Dir, init: i32) -> Result<Option<PathBuf>> {
     let path = format!("/proc/{init}/cgroup");
-    let text = crate::sys::file::read_text(&path).on("read", &path)?;
+    let text = files::read_to_string(&path).on("read", &path)?;
     Ok(find_in(dir, &text))
 }
 

@@ -15,6 +15,8 @@ use super::files::{tree, write_file};
 use super::{Cgroup, Dir, pids_below, v1, v2};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 
 /// How long new processes may keep appearing while all are being killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,7 +29,10 @@ impl Cgroup {
     }
 
     fn kill_all(&self) -> Result<()> {
-        let unified = self.unified().map(|dir| dir.path.join("cgroup.kill")).filter(|path| path.exists());
+        let unified = match self.unified().map(|dir| dir.path.join("cgroup.kill")) {
+            Some(path) if files::exists(&path).on("look for", &path)? => Some(path),
+            _ => None,
+        };
         if let Some(path) = &unified {
             gone_is_fine(write_file(path, "1"))?;
         }
@@ -103,14 +108,14 @@ impl Cgroup {
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         match self.freezer() {
             Some(dir) if dir.unified => v2::freeze(dir, frozen),
-            Some(dir) if dir.path.exists() => v1::freeze(dir, frozen),
+            Some(dir) if files::exists(&dir.path).on("look for", &dir.path)? => v1::freeze(dir, frozen),
             _ => Ok(()),
         }
     }
 
     /// Whether there is anything to freeze them by.
     pub fn can_freeze(&self) -> bool {
-        self.freezer().is_some_and(|dir| dir.path.exists())
+        self.freezer().is_some_and(|dir| files::exists(&dir.path).unwrap_or(true))
     }
 
     /// Whether they are frozen, by their own state or by that of a directory above.
@@ -137,7 +142,7 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
 /// A pidfd; none of a process that is gone, or of a thread whose leader is: nothing is left to signal.
 fn pin(pid: i32) -> Result<Option<OwnedFd>> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
-    match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+    match again(|| rustix::process::pidfd_open(number, PidfdFlags::empty())) {
         Err(Errno::SRCH | Errno::INVAL) => Ok(None),
         other => other.map(Some).with_context(|| format!("open process {pid}")),
     }

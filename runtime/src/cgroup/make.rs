@@ -12,6 +12,8 @@ use super::files::tree;
 use super::{Cgroup, Dir, Driver, Mode, v1, v2};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::sleep;
+use crate::sys::files;
 
 /// The longest that killed tasks may take to leave their cgroup before `remove` gives up.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
@@ -34,7 +36,7 @@ impl Cgroup {
             dir.found = tree(&dir.path)?; // nothing when it is not there
         }
         for _ in 0..ATTEMPTS {
-            self.dirs.iter_mut().for_each(note_missing);
+            self.dirs.iter_mut().try_for_each(note_missing)?;
             record(self)?;
             if self.make_noted()? {
                 return match self.is_frozen()? {
@@ -50,7 +52,8 @@ impl Cgroup {
     pub(super) fn make_missing(&mut self) -> Result<()> {
         for dir in &self.dirs {
             let above = dir.path.parent().unwrap_or(&dir.mount_point);
-            std::fs::create_dir_all(above).with_context(|| format!("create cgroup {}", above.display()))?;
+            files::create_dir_all(above, 0o777)
+                .with_context(|| format!("create cgroup {}", above.display()))?;
         }
         match self.make_noted()? {
             true => Ok(()),
@@ -100,7 +103,7 @@ impl Cgroup {
         }
         // First the one that killing needs: as long as it has somebody in it, all must stay.
         let first = self.freezer().into_iter();
-        first.chain(&self.dirs).all(|dir| match std::fs::remove_dir(&dir.path) {
+        first.chain(&self.dirs).all(|dir| match files::remove_dir(&dir.path) {
             Err(e) => e.kind() == ErrorKind::NotFound,
             Ok(()) => true,
         }) && self.dirs.iter().all(|dir| remove_parents(dir).is_ok())
@@ -125,16 +128,14 @@ pub(super) fn levels(dir: &Dir) -> Vec<&Path> {
     levels
 }
 
-fn note_missing(dir: &mut Dir) {
-    // Whether the last one is there has been seen; that is all of them for a container at the top.
-    let is_there = |path: &Path| if path == dir.path { !dir.found.is_empty() } else { path.is_dir() };
-    let missing: Vec<PathBuf> =
-        levels(dir).into_iter().filter(|path| !is_there(path)).map(Path::to_owned).collect();
-    for path in missing {
-        if !dir.created.contains(&path) {
+fn note_missing(dir: &mut Dir) -> Result<()> {
+    let levels: Vec<PathBuf> = levels(dir).into_iter().map(Path::to_owned).collect();
+    for path in levels {
+        if !files::is_dir(&path).on("look for", &path)? && !dir.created.contains(&path) {
             dir.created.push(path);
         }
     }
+    Ok(())
 }
 
 fn make(dir: &Dir, mode: Mode) -> Result<bool> {
@@ -143,15 +144,15 @@ fn make(dir: &Dir, mode: Mode) -> Result<bool> {
             v2::enable_controllers(path.parent().unwrap_or(path), None)?;
         }
         if !dir.created.iter().any(|noted| noted == path) {
-            if path.is_dir() {
+            if files::is_dir(path).on("look for", path)? {
                 continue;
             }
             return Ok(false);
         }
-        match std::fs::create_dir(path) {
+        match files::create_dir(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            other => other?,
+            other => other.on("create cgroup", path)?,
         }
     }
     if dir.has("cpuset") && !dir.unified {
@@ -168,7 +169,7 @@ fn remove_made(dir: &Dir, deadline: Deadline, empty: &dyn Fn() -> Result<()>) ->
         if *path == dir.path && !dir.created.contains(path) {
             continue;
         }
-        remove_one(path, deadline, empty).on("remove cgroup", path)?;
+        remove_one(path, deadline, empty)?;
     }
     remove_parents(dir)
 }
@@ -176,7 +177,7 @@ fn remove_made(dir: &Dir, deadline: Deadline, empty: &dyn Fn() -> Result<()>) ->
 /// Those that we made and nobody uses.
 fn remove_parents(dir: &Dir) -> Result<()> {
     for path in dir.created.iter().rev().filter(|path| **path != dir.path) {
-        match std::fs::remove_dir(path) {
+        match files::remove_dir(path) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) if matches!(e.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty) => break,
@@ -191,14 +192,14 @@ fn remove_parents(dir: &Dir) -> Result<()> {
 fn remove_one(path: &Path, deadline: Deadline, empty: &dyn Fn() -> Result<()>) -> Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
-        match std::fs::remove_dir(path) {
+        match files::remove_dir(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) if e.kind() == ErrorKind::ResourceBusy && !deadline.is_over() => {
-                std::thread::sleep(pause);
+                sleep(pause);
                 empty()?;
                 pause = pause.saturating_mul(2).min(Duration::from_millis(20));
             }
-            other => return Ok(other?),
+            other => return other.on("remove cgroup", path),
         }
     }
 }

@@ -123,10 +123,8 @@ impl Cgroup {
     pub fn refuse_used(&self) -> Result<()> {
         for dir in &self.dirs {
             let context = || format!("create cgroup {}", dir.path.display());
-            if self.tolerant
-                && dir.path.is_dir()
-                && self.check_usable(dir).is_err_and(|error| self.bears(dir, &error))
-            {
+            let there = self.tolerant && crate::sys::files::is_dir(&dir.path).with_context(context)?;
+            if there && self.check_usable(dir).is_err_and(|error| self.bears(dir, &error)) {
                 continue; // somebody else's, and done without
             }
             for path in tree(&dir.path)? {

@@ -12,6 +12,8 @@ use rustix::fs::inotify;
 use super::files::{read_file, write_file};
 use super::{Cgroup, Mode};
 use crate::error::{Context, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 
 /// A watch on the container's memory.
 #[derive(Debug)]
@@ -45,9 +47,9 @@ impl Cgroup {
 
 fn watch_v1(dir: &std::path::Path) -> Result<OomWatch> {
     let path = dir.join("memory.oom_control");
-    let fd =
-        rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("make eventfd")?;
-    let control = std::fs::File::open(&path).on("open", &path)?;
+    let fd = again(|| rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))
+        .context("make eventfd")?;
+    let control = files::open(&path).on("open", &path)?;
     let registration = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
     write_file(&dir.join("cgroup.event_control"), &registration)?;
     Ok(OomWatch { fd, source: Source::V1(path) })

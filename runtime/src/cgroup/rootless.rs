@@ -10,7 +10,9 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Cgroup, Dir, Driver, Mode, hierarchy};
 use crate::error::{Context, Error, Result};
-use crate::sys::{file, mountinfo};
+use crate::sys::again::again;
+use crate::sys::files;
+use crate::sys::mountinfo;
 
 impl Cgroup {
     /// With `tolerant`, directories that may not be made are done without. A place that the config does not name
@@ -89,7 +91,7 @@ pub struct Shown {
 
 fn may_write(directory: &Path) -> Result<()> {
     let path = directory.join("cgroup.procs");
-    rustix::fs::accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS).on("write to", &path)
+    again(|| rustix::fs::accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS)).on("write to", &path)
 }
 
 /// The text of /proc/self/cgroup (cgroups(7)).
@@ -97,7 +99,7 @@ struct OwnCgroups(String);
 
 impl OwnCgroups {
     fn read() -> Result<OwnCgroups> {
-        file::read_text("/proc/self/cgroup").context("read /proc/self/cgroup").map(OwnCgroups)
+        files::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup").map(OwnCgroups)
     }
 
     /// Where this process is in the hierarchy of `dir`; its mount point if that is not in sight.

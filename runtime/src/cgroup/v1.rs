@@ -12,14 +12,15 @@ use super::make::levels;
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Exceptions, Rule};
-use crate::sys::file;
+use crate::sys::again::{again, sleep};
+use crate::sys::files;
 
 /// A new cpuset has no processors and no memory, so no task can enter it: each level takes its parent's.
 pub(super) fn inherit_cpuset(dir: &Dir) -> Result<()> {
     for path in levels(dir) {
         let is_new = path == dir.path && dir.created.iter().any(|created| created == path);
         for name in ["cpuset.cpus", "cpuset.mems"] {
-            let read = |dir: &Path| file::read_text(dir.join(name)).on("read", dir.join(name));
+            let read = |dir: &Path| files::read_to_string(dir.join(name)).on("read", dir.join(name));
             let Some(parent) = path.parent() else { continue };
             if is_new || read(path)?.trim().is_empty() {
                 write_file(&path.join(name), read(parent)?.trim())?;
@@ -39,8 +40,7 @@ pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
             Some((before, file)) if before == path => file,
             _ => open_for_writing(&path)?,
         };
-        (&file)
-            .write_all(value.as_bytes())
+        again(|| (&file).write_all(value.as_bytes()))
             .with_context(|| format!("write {value:?} to {}", path.display()))?;
         open = Some((path, file));
     }
@@ -56,7 +56,7 @@ pub(super) fn change_devices(dir: &Dir, old: &Exceptions, new: &Exceptions) -> R
 /// that waits in the kernel for another that is frozen already: then it is thawed for a moment and asked again.
 pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
     let path = dir.path.join("freezer.state");
-    let read = || file::read_text(&path).context("read freezer.state");
+    let read = || files::read_to_string(&path).context("read freezer.state");
     if !frozen {
         write_file(&path, "THAWED")?;
         return match read()?.trim() {
@@ -78,7 +78,7 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
             write_file(&path, "THAWED")?;
             return Err(Error::new(Kind::System, format!("freezer stays {}", now.trim())));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! What is peculiar to cgroup v2: controllers enabled from above, the device program, the freezer (kernel
 //! Documentation/admin-guide/cgroup-v2.rst).
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use super::files::{read_file, write_file};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::devices::{Rule, program};
+use crate::sys::again::sleep;
+use crate::sys::files;
 
 /// The controllers that a directory has.
 pub(super) fn controllers(path: &Path) -> Vec<String> {
@@ -36,14 +37,14 @@ pub(super) fn enable_controllers(path: &Path, only: Option<&str>) -> Result<()> 
 
 /// Puts the program that decides on device access on the cgroup, in the place of one of ours before it.
 pub(super) fn set_devices(dir: &Dir, rules: &[Rule]) -> Result<()> {
-    let cgroup = File::open(&dir.path).context("open cgroup")?;
+    let cgroup = files::open(&dir.path).context("open cgroup")?;
     crate::sys::bpf::attach_device_program(&cgroup, &program(rules)).context("attach program")
 }
 
 /// Freezes or thaws.
 pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
     let path = dir.path.join("cgroup.freeze");
-    if !path.exists() {
+    if !files::exists(&path).on("look for", &path)? {
         return Ok(());
     }
     write_file(&path, if frozen { "1" } else { "0" })?;
@@ -53,7 +54,7 @@ pub(super) fn freeze(dir: &Dir, frozen: bool) -> Result<()> {
             write_file(&path, "0")?;
             return Err(Error::new(Kind::System, "cgroup does not freeze"));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -20,6 +20,9 @@ use crate::criu::{CONFIG_ANNOTATION, DEFAULT_CONFIG, external};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::spec::state::Status;
+use crate::sys::again::again;
+use crate::sys::files;
+use crate::sys::stream::Stream;
 
 /// What the program's standard streams were, beside criu's own images (as runc).
 const STREAMS: &str = "descriptors.json";
@@ -31,7 +34,7 @@ const LOG: &str = "dump.log";
 pub fn checkpoint(globals: &Globals, words: &Checkpoint) -> Result<()> {
     let context = || format!("checkpoint {:?}", words.id);
     let (container, record) = open(globals, &words.id)?;
-    let status = status::derive(&container, &record);
+    let status = status::derive(&container, &record)?;
     if !matches!(status, Status::Running | Status::Paused) {
         let message = format!("container cannot be checkpointed in {status} state");
         return Err(Error::new(Kind::WrongStatus, message)).with_context(context);
@@ -86,7 +89,7 @@ fn dump(record: &Record, words: &Checkpoint) -> Result<()> {
     service.ask(&Request::with_options(kind, &options), &mut |notification| match status_fd
         .take_if(|_| notification.script == "status-ready")
     {
-        Some(fd) => std::fs::File::from(fd).write_all(&[0]).context("write to --status-fd"),
+        Some(fd) => Stream(fd).write_all(&[0]).context("write to --status-fd"),
         None => Ok(()),
     })?;
     service.end(kind)
@@ -109,7 +112,7 @@ fn check_parent(words: &Checkpoint) -> Result<()> {
     }
     let path = words.both.image_path.join(parent);
     let context = || format!("invalid --parent-path: open {}", path.display());
-    rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    again(|| rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
         .with_context(context)?;
     Ok(())
 }
@@ -117,7 +120,8 @@ fn check_parent(words: &Checkpoint) -> Result<()> {
 fn write_streams(path: &Path, streams: &[String]) -> Result<()> {
     let text = serde_json::to_vec(streams).map_err(|e| Error::new(Kind::System, e.to_string()))?;
     let write = || {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(&text)
+        again(|| OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path))?
+            .write_all(&text)
     };
     write().with_context(|| format!("write {}", path.display()))
 }
@@ -125,7 +129,7 @@ fn write_streams(path: &Path, streams: &[String]) -> Result<()> {
 /// What the dumped program's standard streams were; restored ones that were pipes take ours.
 pub(super) fn read_streams(images: &Path) -> Result<Vec<String>> {
     let path = images.join(STREAMS);
-    let text = std::fs::read(&path).with_context(|| format!("--image-path: read {}", path.display()))?;
+    let text = files::read(&path).with_context(|| format!("--image-path: read {}", path.display()))?;
     serde_json::from_slice(&text)
         .map_err(|e| Error::invalid(e.to_string()))
         .with_context(|| format!("--image-path: parse {}", path.display()))
@@ -147,8 +151,16 @@ impl Folders {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
                 made.with_context(|| format!("create {}", path.display()))?;
             }
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .with_context(|| format!("open {}", path.display()))
+            again(|| {
+                again(|| {
+                    rustix::fs::open(
+                        path,
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )
+                })
+            })
+            .with_context(|| format!("open {}", path.display()))
         };
         Ok(Folders {
             images: open(&both.image_path, make).context("--image-path")?,
@@ -164,7 +176,7 @@ impl Folders {
 
     /// The path of the log.
     pub(super) fn log(&self, name: &str) -> Result<PathBuf> {
-        Ok(std::path::absolute(self.log_path.join(name))?)
+        std::path::absolute(self.log_path.join(name)).on("find", &self.log_path)
     }
 
     /// The options that a dump and a restore have in common.
@@ -198,9 +210,9 @@ impl Folders {
         // An empty annotation says that there shall be no file; a file that is asked for must be there.
         let config = match record.config.annotations.get(CONFIG_ANNOTATION) {
             Some(path) if path.is_empty() => None,
-            Some(path) => Some(
-                std::fs::canonicalize(path).with_context(|| format!("open {CONFIG_ANNOTATION} {path}"))?,
-            ),
+            Some(path) => {
+                Some(files::canonicalize(path).with_context(|| format!("open {CONFIG_ANNOTATION} {path}"))?)
+            }
             None => Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()),
         };
         if let Some(path) = config {

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::delete::unmake;
 use super::output;
 use crate::cgroup::Cgroup;
 use crate::cli::Globals;
@@ -29,6 +30,7 @@ use crate::plan::{Plan, seccomp};
 use crate::rdt::Group;
 use crate::spec;
 use crate::spec::state::{ContainerProcessState, Status};
+use crate::sys::files;
 
 /// The verb.
 pub fn create(globals: &Globals, words: &Create) -> Result<()> {
@@ -42,7 +44,7 @@ pub fn create(globals: &Globals, words: &Create) -> Result<()> {
     }
     make(globals, &id, &making, bundle, None).with_context(context)?;
     if named_by_bundle {
-        writeln!(output(), "{}", id.as_str())?;
+        writeln!(output(), "{}", id.as_str()).context(super::STDOUT)?;
     }
     Ok(())
 }
@@ -57,7 +59,7 @@ pub struct Bundle {
 impl Bundle {
     /// Reads it.
     pub fn open(making: &Making) -> Result<Bundle> {
-        let path = std::fs::canonicalize(&making.bundle)
+        let path = files::canonicalize(&making.bundle)
             .with_context(|| format!("open bundle {}", making.bundle.display()))?;
         let spec = spec::load(&path)?;
         Ok(Bundle { path, spec })
@@ -74,7 +76,7 @@ pub fn resolve_id(word: &str, making: &Making) -> Result<(ContainerId, Making, b
     if !word.contains('/') || making.bundle != Path::new(".") {
         return Ok((word.parse()?, making.clone(), false));
     }
-    let bundle = std::fs::canonicalize(word).with_context(|| format!("open bundle {word}"))?;
+    let bundle = files::canonicalize(word).with_context(|| format!("open bundle {word}"))?;
     let name = bundle.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok((name.parse()?, Making { bundle, ..making.clone() }, true))
 }
@@ -146,23 +148,23 @@ pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: 
     let cgroups_path = spec.linux.as_ref().map(|linux| linux.cgroups_path.as_str()).unwrap_or_default();
     let cgroup = Cgroup::resolve(globals.cgroup_driver, cgroups_path, id.as_str())?
         .tolerating(globals.tolerates_missing_cgroups())?;
+    let (creator, standard_streams) = (Identity::of(std::process::id() as i32)?, standard_streams());
     let (container, lock) = Container::reserve(&globals.root, id)?;
-    let births = Births::announce(&container.dir)?;
-    if let Err(error) = cgroup.refuse_used() {
-        container.remove()?;
-        return Err(error);
-    }
+    let births = Births::announce(&container.dir).and_then(|births| cgroup.refuse_used().map(|()| births));
+    let births = births.inspect_err(|_| {
+        // Nobody else would. It can be there all the same only if both go wrong, and the first error is the one to tell.
+        container.remove().or_else(|_| container.remove()).ok();
+    })?;
     let record = Record {
         id: id.as_str().to_owned(),
         rootfs: spec.root.as_ref().map(|root| bundle.join(&root.path)).unwrap_or_default(),
         bundle,
         created: super::time::now(),
-        creator: Identity::of(std::process::id() as i32)
-            .ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat"))?,
+        creator,
         init: None,
         complete: false,
         cgroup,
-        standard_streams: standard_streams(),
+        standard_streams,
         rdt: None,
         no_new_keyring: false,
         config: spec,
@@ -175,7 +177,7 @@ pub(super) fn begin(globals: &Globals, id: &ContainerId, bundle: PathBuf, spec: 
 
 /// What the streams that init will inherit are; nothing for one that is closed.
 fn standard_streams() -> Vec<String> {
-    let name = |fd: u32| std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    let name = |fd: u32| files::read_link(format!("/proc/self/fd/{fd}"));
     (0..3).map(|fd| name(fd).map(|path| path.display().to_string()).unwrap_or_default()).collect()
 }
 
@@ -253,7 +255,7 @@ impl Undo {
             no_pivot: making.no_pivot,
             no_new_keyring: making.no_new_keyring,
             passed: wanted.passed,
-            owner: Owner::current(),
+            owner: Owner::current()?,
             births: self.births.take(),
         };
         let join = Join::Paths(plan.namespaces.join.clone());
@@ -262,7 +264,7 @@ impl Undo {
         let cgroup = birthplace.as_ref().map(OwnedFd::as_fd);
         let birth = Birth { create, join: &join, time_offsets, oom_score_adj, cgroup };
         let mut init = spawn(&birth, &given.descriptors(), |runtime| init::run(given, runtime))?;
-        self.record.init = Identity::of(init.pid);
+        self.record.init = Some(Identity::of(init.pid)?);
         // Until `create` has returned init dies with us, so the record without it is enough to clean up by. It is
         // for those who ask meanwhile, and hooks and agents alone can; writing it takes some 0.1 ms.
         let asked = !plan.hooks.lists().iter().all(|(_, list)| list.is_empty())
@@ -358,13 +360,8 @@ fn prepare(record: &Record, plan: &Plan, init: &Init) -> Result<()> {
 impl Drop for Undo {
     fn drop(&mut self) {
         let Some(container) = self.container.take() else { return };
-        let steps = [
-            self.record.cgroup.kill(libc::SIGKILL),
-            self.record.cgroup.remove(),
-            self.record.rdt.as_ref().map_or(Ok(()), Group::remove),
-            container.remove(),
-        ];
-        for error in steps.into_iter().filter_map(Result::err) {
+        self.births = None; // our own share in the lock that this takes
+        if let Err(error) = unmake(&container, &self.record) {
             log::warn!("clean up after a failed create: {error}");
         }
         let state = self.record.state(Status::Stopped, 0);

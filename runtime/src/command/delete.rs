@@ -10,12 +10,13 @@ use crate::cli::Globals;
 use crate::cli::verbs::Delete;
 use crate::container::births::Births;
 use crate::container::lock::Lock;
-use crate::container::record::Identity;
+use crate::container::record::{Identity, Record};
 use crate::container::{Container, fifo, status};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks;
 use crate::spec::state::Status;
+use crate::sys::again::again;
 
 /// How long a killed process may take to die.
 const DIE_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,11 +37,11 @@ pub fn delete(globals: &Globals, words: &Delete) -> Result<()> {
     let lock = container.lock()?;
     let record = container.load()?;
     let mut claim = None;
-    let status = match status::derive(&container, &record) {
+    let status = match status::derive(&container, &record)? {
         // Nobody may start it any more.
         Status::Created => {
             claim = fifo::claim(&container.folder).with_context(context)?;
-            if claim.is_some() { Status::Created } else { status::derive(&container, &record) }
+            if claim.is_some() { Status::Created } else { status::derive(&container, &record)? }
         }
         status => status,
     };
@@ -59,21 +60,59 @@ pub fn delete_container(container: &Container) -> Result<()> {
     }
 }
 
+/// Deletes a container that was made for this command alone. What fails is tried once more, for nobody else will do it.
+pub fn delete_own(container: &Container) -> Result<()> {
+    delete_container(container).or_else(|error| {
+        log::debug!("once more: {error}");
+        delete_container(container)
+    })
+}
+
+/// What a command came to that has made a container: if it failed, nothing is left of that.
+pub fn or_delete_own<T>(container: &Container, result: Result<T>) -> Result<T> {
+    result.inspect_err(|_| {
+        if let Err(error) = delete_own(container) {
+            log::warn!("clean up after a failed command: {error}");
+        }
+    })
+}
+
 fn remove(container: &Container, lock: Lock) -> Result<()> {
-    if !container.has_record() {
+    if !container.has_record()? {
         return container.remove(); // then there is nothing but the folder
     }
     let mut record = container.load()?;
-    if !record.complete && record.creator.is_alive() && record.creator.pid != std::process::id() as i32 {
+    if !record.complete && record.creator.pid != std::process::id() as i32 && record.creator.is_alive()? {
         end(record.creator, || Ok(())).context("stop the process that is creating it")?;
         record = container.load()?; // it may have come further
     }
+    if !unmake(container, &record)? {
+        return Ok(()); // somebody else has done it
+    }
+    drop(lock);
+    let list = record.config.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();
+    for error in hooks::run_all("poststop", list, &record.state(Status::Stopped, 0)) {
+        log::warn!("{error}");
+    }
+    Ok(())
+}
+
+/// Takes away all that a container is, without hooks; false if somebody else has deleted it meanwhile. What fails is tried
+/// once more: after a `create` or `run` that has failed there is nobody else to do it.
+pub fn unmake(container: &Container, record: &Record) -> Result<bool> {
+    take_away(container, record).or_else(|error| {
+        log::debug!("once more: {error}");
+        take_away(container, record)
+    })
+}
+
+fn take_away(container: &Container, record: &Record) -> Result<bool> {
     let thaw = || record.cgroup.freeze(false);
     let ended = record.init.map_or(Ok(()), |init| end(init, thaw));
     // Who is on its way into the control groups must have got there, or be gone, before all in them are killed. But one
     // that is frozen there does not even learn that it has arrived.
     let kill = || record.cgroup.kill(libc::SIGKILL).unwrap_or_else(|error| log::debug!("{error}"));
-    let Some(_births) = Births::end(&container.dir, kill)? else { return Ok(()) };
+    let Some(_births) = Births::end(&container.dir, kill)? else { return Ok(false) };
     let idle = record.cgroup.remove_idle();
     let steps = [
         ended,
@@ -86,12 +125,7 @@ fn remove(container: &Container, lock: Lock) -> Result<()> {
         return Err(Error::new(Kind::System, errors.join("; ")));
     }
     container.remove()?;
-    drop(lock);
-    let list = record.config.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();
-    for error in hooks::run_all("poststop", list, &record.state(Status::Stopped, 0)) {
-        log::warn!("{error}");
-    }
-    Ok(())
+    Ok(true)
 }
 
 /// Kills a process and waits until it is gone; a recycled PID is left alone. On cgroup v1 nothing dies that is
@@ -99,7 +133,7 @@ fn remove(container: &Container, lock: Lock) -> Result<()> {
 fn end(process: Identity, thaw: impl Fn() -> Result<()>) -> Result<()> {
     let context = || format!("kill process {}", process.pid);
     let Some(pidfd) = process.pin().with_context(context)? else { return Ok(()) };
-    match rustix::process::pidfd_send_signal(&pidfd, Signal::KILL) {
+    match again(|| rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(errno) => return Err(errno).with_context(context),
     }
@@ -109,7 +143,7 @@ fn end(process: Identity, thaw: impl Fn() -> Result<()>) -> Result<()> {
             log::debug!("{error}"); // it shows in what comes of it
         }
         match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&THAW_EVERY)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             other => return other.map(drop).with_context(context),
         }
     }

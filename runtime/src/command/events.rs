@@ -19,6 +19,7 @@ use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::rdt;
 use crate::spec::state::Status;
+use crate::sys::files;
 
 #[derive(Serialize)]
 struct Event<'a> {
@@ -55,7 +56,7 @@ pub(crate) struct Interface {
 /// The verb.
 pub fn events(globals: &Globals, words: &Events) -> Result<()> {
     let (container, record) = open(globals, &words.id)?;
-    if status::derive(&container, &record) == Status::Stopped {
+    if status::derive(&container, &record)? == Status::Stopped {
         let message = format!("container with id {} is not running", words.id);
         return Err(Error::new(Kind::WrongStatus, message));
     }
@@ -82,7 +83,7 @@ fn follow(record: &Record, interval: Duration) -> Result<()> {
         let left = next.left().map(Timespec::try_from).transpose();
         let left = left.map_err(|_| Error::invalid("--interval: is too long"))?;
         match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(errno) => return Err(errno).context("wait for events"),
         }
         let ended = fds.first().is_some_and(|fd| !fd.revents().is_empty());
@@ -113,17 +114,17 @@ fn print_statistics(record: &Record) -> Result<()> {
 fn print(event: &Event<'_>) -> Result<()> {
     let text = serde_json::to_string(event).map_err(|e| Error::new(Kind::System, e.to_string()))?;
     let mut out = output();
-    std::io::Write::write_all(&mut out, format!("{text}\n").as_bytes())?;
-    Ok(std::io::Write::flush(&mut out)?)
+    let written = std::io::Write::write_all(&mut out, format!("{text}\n").as_bytes());
+    written.and_then(|()| std::io::Write::flush(&mut out)).context(super::STDOUT)
 }
 
 /// The interfaces of a container with a network of its own; the host's are not the container's to count.
 fn interfaces(pid: i32) -> Option<Vec<Interface>> {
-    let namespace = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).ok();
+    let namespace = |who: &str| files::read_link(format!("/proc/{who}/ns/net")).ok();
     if namespace(&pid.to_string())? == namespace("self")? {
         return None;
     }
-    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
+    let text = files::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
     let list: Vec<Interface> = text.lines().filter_map(parse_interface).filter(|i| i.name != "lo").collect();
     (!list.is_empty()).then_some(list)
 }

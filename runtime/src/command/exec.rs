@@ -27,6 +27,8 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::{scheduling, seccomp};
 use crate::spec::state::Status;
 use crate::spec::{Process, User, from_json};
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::scheduling::sched_setaffinity;
 
 /// What a failed `exec` exits with: 1 could be the program's own (as runc).
@@ -43,7 +45,7 @@ fn enter(globals: &Globals, words: &Exec, id: &str) -> Result<i32> {
     let init = init_of(&record)?;
     let (entered, signals, leader) = launch(words, &container, &record, init).map_err(|error| {
         // What went wrong in detail is but a consequence.
-        match (container.is_there(), init.is_running()) {
+        match (container.is_there().unwrap_or(true), init.is_running().unwrap_or(true)) {
             (false, _) => container.does_not_exist(),
             (true, false) => stopped(),
             (true, true) => error,
@@ -66,7 +68,7 @@ fn launch(
     record: &Record,
     init: Identity,
 ) -> Result<(Init, Option<Signals>, Option<OwnedFd>)> {
-    match status::derive(container, record) {
+    match status::derive(container, record)? {
         Status::Stopped => return Err(stopped()),
         Status::Paused if !words.ignore_paused => {
             let message = "cannot exec in a paused container (use --ignore-paused to override)";
@@ -109,7 +111,7 @@ fn launch(
         passed,
         shared: Shared { personality, memory_policy: memory_policy.as_ref() },
         root: (kinds & libc::CLONE_NEWNS == 0).then(|| open_root(init.pid)).transpose()?,
-        owner: Owner::current(),
+        owner: Owner::current()?,
         births: Births::announce(&container.dir)?,
     };
     let birth = Birth {
@@ -121,7 +123,7 @@ fn launch(
     };
     let mut entered = spawn(&birth, &given.descriptors(), |runtime| exec::run(given, runtime))?;
     enter_groups(record, &plan, (entered.pid, init.pid), (&below, enters_v1))?;
-    if !init.is_alive() {
+    if !init.is_alive()? {
         return Err(stopped()); // and the groups may be another container's by now; else whoever deletes it ends us
     }
     let signals = (!words.detach).then(Signals::catch).transpose()?;
@@ -167,7 +169,7 @@ fn enter_groups(
 /// The root directory of a container that has no mount namespace which leads there.
 fn open_root(pid: i32) -> Result<OwnedFd> {
     let (path, flags) = (format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
-    rustix::fs::open(&path, flags, Mode::empty()).on("open", &path)
+    again(|| rustix::fs::open(&path, flags, Mode::empty())).on("open", &path)
 }
 
 fn connect_console(words: &Exec, plan: &ProcessPlan) -> Result<(Option<Relay>, Option<OwnedFd>)> {
@@ -186,7 +188,7 @@ fn connect_console(words: &Exec, plan: &ProcessPlan) -> Result<(Option<Relay>, O
 fn resolve_process(words: &Exec, record: &Record) -> Result<Process> {
     let command = words.id_and_command.get(1..).unwrap_or_default();
     if let Some(path) = &words.process {
-        let text = std::fs::read_to_string(path).on("read", path)?;
+        let text = files::read_to_string(path).on("read", path)?;
         let mut process: Process = from_json(&text).on("parse", path)?;
         if process.capabilities.is_none() {
             // A document without capabilities gets the container's, never more (as runc).
@@ -256,7 +258,7 @@ fn differing_namespaces(pid: i32) -> Result<i32> {
             other => other,
         };
         let link = |who: &str| {
-            std::fs::read_link(format!("/proc/{who}/ns/{file}"))
+            files::read_link(format!("/proc/{who}/ns/{file}"))
                 .with_context(|| format!("read {name} namespace of {who}"))
         };
         if link(&pid.to_string())? != link("self")? {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use super::{output, print_json};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::log::program;
 use crate::plan::mounts::known_options;
 use crate::plan::namespaces::KINDS;
@@ -30,8 +30,8 @@ fn names<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
 }
 
 fn document() -> Value {
-    let mut capabilities: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
-    capabilities.sort();
+    let mut capabilities = crate::sys::capabilities::NAMES;
+    capabilities.sort_unstable();
     json!({
         "ociVersionMin": OLDEST_VERSION,
         "ociVersionMax": crate::spec::VERSION,
@@ -39,7 +39,7 @@ fn document() -> Value {
         "mountOptions": known_options(),
         "linux": {
             "namespaces": names(&KINDS),
-            "capabilities": capabilities,
+            "capabilities": capabilities.as_slice(),
             "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": {
                 "enabled": true,
@@ -70,7 +70,7 @@ pub fn version() -> Result<()> {
     let (name, version, spec) = (program(), env!("CARGO_PKG_VERSION"), crate::spec::VERSION);
     // Builders that know it say so; a source archive does not.
     let commit = option_env!("WHARF_COMMIT").unwrap_or("unknown");
-    Ok(writeln!(output(), "{name} version {version}\ncommit: {commit}\nspec: {spec}")?)
+    writeln!(output(), "{name} version {version}\ncommit: {commit}\nspec: {spec}").context(super::STDOUT)
 }
 
 #[cfg(test)]

@@ -8,13 +8,15 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::Init;
+use crate::sys::again::again;
+use crate::sys::stream::Stream;
 
 /// Our end of a socket that the container's terminal comes over.
 #[derive(Debug)]
@@ -23,9 +25,10 @@ pub struct Relay(OwnedFd);
 impl Relay {
     /// Makes the socket: our end and the one that is used as console socket.
     pub fn prepare() -> Result<(Relay, OwnedFd)> {
-        let (ours, theirs) =
+        let (ours, theirs) = again(|| {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-                .context("create socket pair")?;
+        })
+        .context("create socket pair")?;
         Ok((Relay(ours), theirs))
     }
 
@@ -36,16 +39,21 @@ impl Relay {
         let mut name = [0; 64];
         let mut buffers = [IoSliceMut::new(&mut name)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(self.0.as_raw_fd(), &mut buffers, Some(&mut space), flags)
-            .context("receive terminal")?;
+        let message = loop {
+            match recvmsg::<()>(self.0.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
+                Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
+                other => break other.context("receive terminal")?,
+            }
+        };
         for control in message.cmsgs().context("receive terminal")? {
             if let ControlMessageOwned::ScmRights(fds) = control
                 && let Some(fd) = fds.first()
             {
                 let leader = crate::sys::process::take_received(*fd);
-                let mut modes = rustix::termios::tcgetattr(&leader).context("read terminal modes")?;
+                let mut modes =
+                    again(|| rustix::termios::tcgetattr(&leader)).context("read terminal modes")?;
                 modes.output_modes.remove(OutputModes::ONLCR);
-                rustix::termios::tcsetattr(&leader, OptionalActions::Now, &modes)
+                again(|| rustix::termios::tcsetattr(&leader, OptionalActions::Now, &modes))
                     .context("set terminal modes")?;
                 copy_size(&leader); // while the program can't have looked at it yet
                 return Ok(leader);
@@ -60,10 +68,10 @@ struct Raw(Termios);
 
 impl Raw {
     fn enter() -> Option<Raw> {
-        let before = rustix::termios::tcgetattr(std::io::stdin()).ok()?;
+        let before = again(|| rustix::termios::tcgetattr(std::io::stdin())).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
-        rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).ok()?;
+        again(|| rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)).ok()?;
         Some(Raw(before))
     }
 }
@@ -71,7 +79,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         // The terminal may be gone; then there is nothing to put back.
-        rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0).ok();
+        again(|| rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0)).ok();
     }
 }
 
@@ -87,9 +95,9 @@ impl Signals {
         for kept in [Signal::SIGURG, Signal::SIGTTIN, Signal::SIGTTOU] {
             all.remove(kept);
         }
-        all.thread_set_mask().context("block signals")?;
+        again(|| all.thread_set_mask()).context("block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Signals(SignalFd::with_flags(&all, flags).context("open signalfd")?))
+        Ok(Signals(again(|| SignalFd::with_flags(&all, flags)).context("open signalfd")?))
     }
 }
 
@@ -109,7 +117,7 @@ pub fn wait(process: &Init, Signals(signals): Signals, leader: Option<OwnedFd>) 
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
         match rustix::event::poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -118,7 +126,7 @@ pub fn wait(process: &Init, Signals(signals): Signals, leader: Option<OwnedFd>) 
             forward(process, info.ssi_signo.cast_signed(), leader.as_ref());
         }
         if ready.get(3) == Some(&true) {
-            stdin_open = copy(&mut std::io::stdin(), leader.as_mut());
+            stdin_open = copy(&mut Stream(std::io::stdin()), leader.as_ref());
         }
         if ready.get(2) == Some(&true) && !show(&mut leader)? {
             leader = None;
@@ -133,30 +141,28 @@ pub fn wait(process: &Init, Signals(signals): Signals, leader: Option<OwnedFd>) 
 /// Copies what the terminal has to standard output; false at its end (EIO once nobody has it open).
 fn show(leader: &mut Option<File>) -> Result<bool> {
     let Some(file) = leader else { return Ok(false) };
-    let waiting = rustix::event::poll(
-        &mut [PollFd::new(&*file, PollFlags::IN)],
-        Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
-    );
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let waiting = again(|| rustix::event::poll(&mut [PollFd::new(&*file, PollFlags::IN)], Some(&at_once)));
     if waiting != Ok(1) {
         return Ok(false);
     }
     let mut buffer = [0; 8192];
-    match file.read(&mut buffer) {
+    match Stream(&*file).read(&mut buffer) {
         Ok(0) | Err(_) => Ok(false),
         Ok(length) => {
             let mut output = super::output();
-            output.write_all(buffer.get(..length).unwrap_or_default())?;
-            output.flush()?;
+            let shown = output.write_all(buffer.get(..length).unwrap_or_default());
+            shown.and_then(|()| output.flush()).context(super::STDOUT)?;
             Ok(true)
         }
     }
 }
 
-fn copy(from: &mut impl std::io::Read, to: Option<&mut File>) -> bool {
+fn copy(from: &mut impl std::io::Read, to: Option<&File>) -> bool {
     let mut buffer = [0; 8192];
     match (from.read(&mut buffer), to) {
         (Ok(length), Some(to)) if length > 0 => {
-            to.write_all(buffer.get(..length).unwrap_or_default()).is_ok()
+            Stream(to).write_all(buffer.get(..length).unwrap_or_default()).is_ok()
         }
         _ => false,
     }
@@ -169,21 +175,22 @@ fn forward(process: &Init, number: i32, leader: Option<&File>) {
         _ => {
             // The process may have ended just now; then its exit code follows.
             let Some(signal) = rustix::process::Signal::from_named_raw(number) else { return };
-            rustix::process::pidfd_send_signal(process.pidfd.as_fd(), signal).ok();
+            again(|| rustix::process::pidfd_send_signal(process.pidfd.as_fd(), signal)).ok();
         }
     }
 }
 
 fn copy_size(leader: impl AsFd) {
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdin()) {
+    if let Ok(size) = again(|| rustix::termios::tcgetwinsize(std::io::stdin())) {
         // A terminal without a size keeps the one that the config gave.
-        rustix::termios::tcsetwinsize(leader, size).ok();
+        again(|| rustix::termios::tcsetwinsize(leader.as_fd(), size)).ok();
     }
 }
 
 fn exit_code(process: &Init) -> Result<i32> {
-    let status = rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED)
-        .context("wait")?;
+    let status =
+        again(|| rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED))
+            .context("wait")?;
     let Some(status) = status else { return Err(Error::new(Kind::System, "no exit status")) };
     Ok(status.exit_status().unwrap_or_else(|| status.terminating_signal().unwrap_or(0).saturating_add(128)))
 }

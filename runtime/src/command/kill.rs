@@ -32,7 +32,7 @@ fn gone() -> Error {
 
 fn signal_all(container: &Container, record: &Record, number: i32, asked_for: bool) -> Result<()> {
     let _lock = container.lock()?;
-    let stopped = status::derive(container, record) == Status::Stopped;
+    let stopped = status::derive(container, record)? == Status::Stopped;
     if !asked_for && stopped && record.cgroup.pids()?.is_empty() {
         return Err(gone());
     }
@@ -40,11 +40,12 @@ fn signal_all(container: &Container, record: &Record, number: i32, asked_for: bo
 }
 
 fn signal_init(container: &Container, record: &Record, number: i32) -> Result<()> {
-    let stopped = status::derive(container, record) == Status::Stopped;
+    let stopped = status::derive(container, record)? == Status::Stopped;
     let pidfd = record.init.filter(|_| !stopped).ok_or_else(gone)?.open()?;
-    crate::sys::process::pidfd_send_signal(&pidfd, number)?;
+    let sent = crate::sys::process::pidfd_send_signal(&pidfd, number);
+    sent.with_context(|| format!("send signal {number}"))?;
     // On cgroup v1 nothing dies that is frozen.
-    if number == libc::SIGKILL && record.cgroup.is_frozen()? {
+    if number == libc::SIGKILL && record.cgroup.is_frozen().unwrap_or(true) {
         let _lock = match container.lock() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // dead and deleted
             lock => lock?,

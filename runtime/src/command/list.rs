@@ -9,12 +9,13 @@ use crate::cli::Globals;
 use crate::cli::verbs::List;
 use crate::container::Container;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::files;
 
 /// The verb. A container whose record can't be read is left out with a warning. Without containers the default
 /// root need not be there; one that was asked for must.
 pub fn list(globals: &Globals, words: &List) -> Result<()> {
     if globals.root != Globals::default().root {
-        std::fs::metadata(&globals.root).on("open root", &globals.root)?;
+        files::metadata(&globals.root).on("open root", &globals.root)?;
     }
     let mut found = Vec::new();
     for container in Container::all(&globals.root)? {
@@ -24,21 +25,21 @@ pub fn list(globals: &Globals, words: &List) -> Result<()> {
             Err(error) => log::warn!("{error}"),
         }
     }
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let users = files::read_to_string("/etc/passwd").unwrap_or_default();
     let shown = found.iter().map(|(container, record)| {
-        let owner = std::fs::metadata(&container.dir).map(|folder| user_name(&users, folder.uid()));
-        Shown { owner: owner.unwrap_or_default(), ..show(container, record) }
+        let owner = files::metadata(&container.dir).map(|folder| user_name(&users, folder.uid()));
+        Ok(Shown { owner: owner.unwrap_or_default(), ..show(container, record)? })
     });
-    let shown: Vec<Shown<'_>> = shown.collect();
+    let shown: Vec<Shown<'_>> = shown.collect::<Result<_>>()?;
     if words.quiet {
         for one in &shown {
-            writeln!(output(), "{}", one.id)?;
+            writeln!(output(), "{}", one.id).context("write to standard output")?;
         }
         return Ok(());
     }
     if words.format == "json" {
         let text = serde_json::to_string(&shown).map_err(|e| Error::invalid(e.to_string()))?;
-        return Ok(writeln!(output(), "{text}")?);
+        return writeln!(output(), "{text}").context("write to standard output");
     }
     print_table(&shown)
 }
@@ -71,9 +72,9 @@ fn print_table(shown: &[Shown<'_>]) -> Result<()> {
     for row in &rows {
         let (cells, [last]) = row.split_at(5) else { continue };
         for (cell, width) in cells.iter().zip(&widths) {
-            write!(output, "{cell:width$}")?;
+            write!(output, "{cell:width$}").context(super::STDOUT)?;
         }
-        writeln!(output, "{last}")?;
+        writeln!(output, "{last}").context(super::STDOUT)?;
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::cli::{Globals, Parsed, Words, criu, help, parse, verbs};
 use crate::container::Container;
 use crate::container::record::{Identity, Record};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::sys::missing;
+use crate::sys::stream::Stream;
 
 /// Runs a command line. The result is the exit code.
 pub fn dispatch(words: Words) -> Result<i32> {
@@ -54,7 +56,7 @@ pub fn dispatch(words: Words) -> Result<i32> {
         "features" => with(&verb, rest, |_: verbs::Nothing| features::features().map(|()| 0)),
         "--version" => features::version().map(|()| 0),
         "help" if !rest.is_empty() => help_of_a_verb(globals, &rest),
-        "help" => Ok(write!(output(), "{}", help::text()).map(|()| 0)?),
+        "help" => Ok(write!(output(), "{}", help::text()).map(|()| 0).context(STDOUT)?),
         other => {
             Err(Error::invalid(format!("No help topic for '{other}': there is no such verb (see --help)")))
         }
@@ -79,13 +81,16 @@ fn with<T: CommandFactory + FromArgMatches>(
 ) -> Result<i32> {
     match parse::<T>(verb, rest)? {
         Parsed::Words(words) => run(words),
-        Parsed::Help(text) => Ok(write!(output(), "{text}").map(|()| 0)?),
+        Parsed::Help(text) => Ok(write!(output(), "{text}").map(|()| 0).context(STDOUT)?),
     }
 }
 
-/// Standard output, locked.
+/// What is being done when [`output`] fails.
+pub const STDOUT: &str = "write to standard output";
+
+/// Standard output, line by line.
 pub fn output() -> impl Write {
-    std::io::stdout().lock()
+    std::io::LineWriter::new(Stream(std::io::stdout()))
 }
 
 /// A container that must be there, and its record.
@@ -97,7 +102,7 @@ pub fn open(globals: &Globals, id: &str) -> Result<(Container, Record)> {
 
 /// The container's init, which there is not yet while its creation has just begun.
 pub fn init_of(record: &Record) -> Result<Identity> {
-    let message = match record.creator.is_alive() && !record.complete {
+    let message = match !record.complete && record.creator.is_alive()? {
         true => "container is being created",
         false => "container not running",
     };
@@ -108,11 +113,11 @@ pub fn init_of(record: &Record) -> Result<Identity> {
 /// in detail is but a consequence.
 pub fn or_gone<T>(container: &Container, record: &Record, result: Result<T>) -> Result<T> {
     result.map_err(|error| {
-        if !container.is_there() {
+        if container.is_there().is_ok_and(|there| !there) {
             return container.does_not_exist();
         }
         match record.init {
-            Some(init) if record.complete && !init.is_running() => {
+            Some(init) if record.complete && init.is_running().is_ok_and(|running| !running) => {
                 log::debug!("{error}");
                 Error::new(Kind::WrongStatus, "container not running")
             }
@@ -121,8 +126,21 @@ pub fn or_gone<T>(container: &Container, record: &Record, result: Result<T>) -> 
     })
 }
 
+/// Where something failed because the kernel does not know a call, says which ones it lacks and what version has them.
+pub fn name_missing_calls(error: Error) -> Error {
+    let missing = match error.errno() {
+        Some(libc::ENOSYS) => missing::calls(),
+        _ => Vec::new(),
+    };
+    let list: Vec<_> = missing.iter().map(|(call, version)| format!("{call} (Linux {version})")).collect();
+    match list.is_empty() {
+        true => error,
+        false => error.followed(format_args!("ENOSYS: this kernel lacks {}", list.join(", "))),
+    }
+}
+
 /// Prints a document as runc does: indented, with a newline.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::invalid(e.to_string()))?;
-    Ok(writeln!(output(), "{text}")?)
+    writeln!(output(), "{text}").context(STDOUT)
 }

@@ -16,7 +16,7 @@ pub fn pause(globals: &Globals, id: &str) -> Result<()> {
 fn freeze(container: &Container, record: &Record) -> Result<()> {
     let _lock = container.lock()?;
     let not_running = || Error::new(Kind::WrongStatus, "container not running");
-    match status::derive(container, record) {
+    match status::derive(container, record)? {
         Status::Running | Status::Created if record.cgroup.can_freeze() => {}
         Status::Running | Status::Created => {
             let message = "the container has no cgroup that it could be frozen by";
@@ -29,7 +29,7 @@ fn freeze(container: &Container, record: &Record) -> Result<()> {
     }
     record.cgroup.freeze(true)?;
     // Killed just now, it would on cgroup v1 not die before it is thawed.
-    if record.init.is_some_and(Identity::is_killed) {
+    if record.init.map_or(Ok(false), Identity::is_killed)? {
         record.cgroup.freeze(false)?;
         return Err(not_running());
     }

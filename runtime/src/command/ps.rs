@@ -17,7 +17,7 @@ pub fn ps(globals: &Globals, words: &Ps) -> Result<()> {
     let pids = processes::pids(&record).with_context(|| format!("ps {id:?}"))?;
     if words.format == "json" {
         let text = serde_json::to_string(&pids).map_err(|e| Error::invalid(e.to_string()))?;
-        return Ok(writeln!(output(), "{text}")?);
+        return writeln!(output(), "{text}").context(super::STDOUT);
     }
     let default = vec!["-ef".to_owned()];
     let options = if options.is_empty() { &default } else { options };
@@ -31,11 +31,11 @@ pub fn ps(globals: &Globals, words: &Ps) -> Result<()> {
     let heading = lines.next().unwrap_or_default();
     let column = heading.split_whitespace().position(|name| name == "PID");
     let column = column.ok_or_else(|| Error::invalid("ps options: there is no PID column"))?;
-    writeln!(output(), "{heading}")?;
+    writeln!(output(), "{heading}").context(super::STDOUT)?;
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|field| field.parse().ok());
         if pid.is_some_and(|pid| pids.contains(&pid)) {
-            writeln!(output(), "{line}")?;
+            writeln!(output(), "{line}").context(super::STDOUT)?;
         }
     }
     Ok(())

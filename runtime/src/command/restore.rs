@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::checkpoint::{Folders, read_streams};
 use super::create::{Undo, begin};
-use super::delete::delete_container;
+use super::delete::{delete_own, or_delete_own};
 use super::foreground::{self, Relay, Signals};
 use crate::cli::Globals;
 use crate::cli::criu::Restore;
@@ -25,6 +25,7 @@ use crate::init::namespaces::enter_keyring;
 use crate::launch::{Init, network, socket, sync};
 use crate::plan::Plan;
 use crate::spec::state::Status;
+use crate::sys::files;
 
 /// criu's log, which engines copy for the user.
 const LOG: &str = "restore.log";
@@ -39,7 +40,7 @@ pub fn restore(globals: &Globals, words: &Restore) -> Result<i32> {
 }
 
 fn restore_container(globals: &Globals, words: &Restore, id: &ContainerId) -> Result<i32> {
-    let bundle = std::fs::canonicalize(&words.bundle)
+    let bundle = files::canonicalize(&words.bundle)
         .with_context(|| format!("open bundle {}", words.bundle.display()))?;
     let spec = crate::spec::load(&bundle)?;
     let plan = Plan::resolve(id.as_str(), &bundle, &spec)?;
@@ -57,13 +58,15 @@ fn restore_container(globals: &Globals, words: &Restore, id: &ContainerId) -> Re
     let Some(container) = undo.container.take() else {
         return Err(Error::new(Kind::System, "the container is gone"));
     };
-    let leader = relay.map(Relay::receive_leader).transpose()?;
-    if words.detach {
-        return Ok(0);
+    let follow = || {
+        let leader = relay.map(Relay::receive_leader).transpose()?;
+        let signals = (!words.detach).then(Signals::catch).transpose()?;
+        signals.map(|signals| foreground::wait(&init, signals, leader)).transpose()
+    };
+    match or_delete_own(&container, follow())? {
+        None => Ok(0),
+        Some(code) => delete_own(&container).map(|()| code),
     }
-    let code = foreground::wait(&init, Signals::catch()?, leader)?;
-    delete_container(&container)?;
-    Ok(code)
 }
 
 /// What a restore works with.
@@ -91,8 +94,8 @@ impl Undo {
         }
 
         let place = dir.join("criu-root");
-        std::fs::create_dir(&place).with_context(|| format!("create {}", place.display()))?;
-        let place = std::fs::canonicalize(&place)?;
+        files::create_dir(&place).with_context(|| format!("create {}", place.display()))?;
+        let place = files::canonicalize(&place).on("find", &place)?;
         stage::in_private_mounts(|| stage::make_mount_points(given.plan, &place))?;
         let passed: Vec<_> = given.namespaces.iter().map(|(_, file)| file.as_fd()).collect();
         // criu mounts in its working folder, so that must be of its own mount namespace too.
@@ -114,7 +117,7 @@ impl Undo {
             "orphan-pts-master" => hand_over_terminal(&given.console, notification),
             "post-restore" => {
                 init = Some(adopt(notification.pid)?);
-                self.record.init = Identity::of(notification.pid);
+                self.record.init = Some(Identity::of(notification.pid)?);
                 self.record.save(&dir)
             }
             _ => Ok(()),
@@ -122,7 +125,7 @@ impl Undo {
         service.end(Type::Restore)?;
         let mut init =
             init.ok_or_else(|| Error::new(Kind::System, "criu did not tell of the restored init"))?;
-        std::fs::remove_dir(&place).with_context(|| format!("remove {}", place.display()))?;
+        files::remove_dir(&place).with_context(|| format!("remove {}", place.display()))?;
         self.record.complete = true;
         self.record.save(&dir)?;
         if let Some(path) = &given.words.pid_file {
@@ -171,7 +174,7 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<(&'static str, File)>> {
     for (kind, flag, name) in external::NAMESPACES {
         if let Some((_, path)) = plan.namespaces.join.iter().find(|(joined, _)| *joined == flag) {
             let file =
-                File::open(path).with_context(|| format!("open {kind} namespace {}", path.display()))?;
+                files::open(path).with_context(|| format!("open {kind} namespace {}", path.display()))?;
             result.push((name, file));
         }
     }
@@ -215,7 +218,7 @@ fn connect_console(words: &Restore, plan: &Plan) -> Result<(Option<Relay>, Optio
 /// criu makes the control groups of the images anew, below those that it is itself in.
 fn add_cgroup_roots(options: &mut Options, criu: i32) -> Result<()> {
     let path = format!("/proc/{criu}/cgroup");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let text = files::read_to_string(&path).with_context(|| format!("read {path}"))?;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };

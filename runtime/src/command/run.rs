@@ -1,7 +1,7 @@
 //! `run`: create, start, wait, delete; the exit code is the program's.
 
-use super::create::{Bundle, make, resolve_id};
-use super::delete::delete_container;
+use super::create::{Bundle, Made, make, resolve_id};
+use super::delete::{delete_own, or_delete_own};
 use super::foreground::{self, Relay, Signals};
 use super::start::start_parked;
 use crate::cli::Globals;
@@ -22,17 +22,18 @@ pub fn run(globals: &Globals, words: &Run) -> Result<i32> {
     let relay = (terminal && making.console_socket.is_none()).then(Relay::prepare).transpose()?;
     let (relay, theirs) = relay.unzip();
     let made = make(globals, &id, &making, bundle, theirs).with_context(context)?;
+    let ended = follow(&made, relay, !words.detach);
+    match or_delete_own(&made.container, ended).with_context(context)? {
+        None => Ok(0),
+        Some(code) if words.keep => Ok(code),
+        Some(code) => delete_own(&made.container).with_context(context).map(|()| code),
+    }
+}
+
+/// Starts it, and waits for its exit code if it is to stay in the foreground.
+fn follow(made: &Made, relay: Option<Relay>, waits: bool) -> Result<Option<i32>> {
     let leader = relay.map(Relay::receive_leader).transpose()?;
-    let signals = (!words.detach).then(Signals::catch).transpose().with_context(context)?;
-    if let Err(error) = start_parked(&made.container, &made.record, &made.init.pidfd) {
-        // Nothing may be left of a run that failed.
-        delete_container(&made.container)?;
-        return Err(error).with_context(context);
-    }
-    let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&made.init, signals, leader).with_context(context)?;
-    if !words.keep {
-        delete_container(&made.container).with_context(context)?;
-    }
-    Ok(code)
+    let signals = waits.then(Signals::catch).transpose()?;
+    start_parked(&made.container, &made.record, &made.init.pidfd)?;
+    signals.map(|signals| foreground::wait(&made.init, signals, leader)).transpose()
 }

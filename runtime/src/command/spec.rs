@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cli::verbs::SpecWords;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::stream::Stream;
 
 /// The verb.
 pub fn spec(words: &SpecWords) -> Result<()> {
@@ -17,8 +19,8 @@ pub fn spec(words: &SpecWords) -> Result<()> {
         make_rootless(&mut config);
     }
     let text = serde_json::to_string_pretty(&config).map_err(|e| Error::invalid(e.to_string()))?;
-    match OpenOptions::new().write(true).create_new(true).open(&path) {
-        Ok(mut file) => Ok(writeln!(file, "{text}")?),
+    match again(|| OpenOptions::new().write(true).create_new(true).open(&path)) {
+        Ok(file) => writeln!(Stream(file), "{text}").on("write", &path),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(Error::new(Kind::AlreadyExists, "File config.json exists. Remove it first").on_path(&path))
         }

@@ -56,9 +56,9 @@ fn missed(container: &Container, record: &Record) -> Error {
 }
 
 fn require_created(container: &Container, record: &Record) -> Result<()> {
-    let message = match status::derive(container, record) {
+    let message = match status::derive(container, record)? {
         Status::Created => return Ok(()),
-        _ if !container.is_there() => return Err(container.does_not_exist()),
+        _ if !container.is_there()? => return Err(container.does_not_exist()),
         Status::Stopped => "cannot start a container that has stopped",
         Status::Creating => "cannot start a container that is being created",
         Status::Running | Status::Paused => return Err(already_running()),

@@ -39,9 +39,9 @@ pub struct Shown<'a> {
 }
 
 /// Puts it together.
-pub fn show<'a>(container: &Container, record: &'a Record) -> Shown<'a> {
-    let status = status::derive(container, record);
-    Shown {
+pub fn show<'a>(container: &Container, record: &'a Record) -> Result<Shown<'a>> {
+    let status = status::derive(container, record)?;
+    Ok(Shown {
         oci_version: crate::spec::VERSION,
         id: &record.id,
         pid: record.init.filter(|_| status != Status::Stopped).map_or(0, |init| init.pid),
@@ -51,11 +51,11 @@ pub fn show<'a>(container: &Container, record: &'a Record) -> Shown<'a> {
         created: &record.created,
         annotations: &record.config.annotations,
         owner: String::new(),
-    }
+    })
 }
 
 /// The verb.
 pub fn state(globals: &Globals, id: &str) -> Result<()> {
     let (container, record) = open(globals, id)?;
-    print_json(&show(&container, &record))
+    print_json(&show(&container, &record)?)
 }

@@ -16,6 +16,7 @@ use crate::plan::findings::Findings;
 use crate::plan::resources::{complete, merge};
 use crate::spec::state::Status;
 use crate::spec::{BlockIo, Cpu, Memory, Pids, Resources, from_json};
+use crate::sys::files;
 
 /// The verb.
 pub fn update(globals: &Globals, words: &Update) -> Result<()> {
@@ -34,7 +35,7 @@ fn apply(container: &Container, words: &Update, named: &Resources) -> Result<()>
     // Two updates at a time would each forget what the other has changed.
     let _lock = container.lock()?;
     let mut record = container.load()?;
-    match status::derive(container, &record) {
+    match status::derive(container, &record)? {
         Status::Stopped => return Err(Error::new(Kind::WrongStatus, "container not running")),
         // Its creator has the record in its hands.
         Status::Creating => return Err(Error::new(Kind::WrongStatus, "container is being created")),
@@ -80,7 +81,7 @@ fn read(path: &Path) -> Result<Resources> {
     if path == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut text).context("--resources: read standard input")?;
     } else {
-        text = std::fs::read_to_string(path).on("--resources: read", path)?;
+        text = files::read_to_string(path).on("--resources: read", path)?;
     }
     from_json(&text).on("--resources: parse", path)
 }

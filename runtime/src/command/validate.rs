@@ -21,6 +21,8 @@ use crate::plan::{Plan, seccomp};
 use crate::spec::reader::{Reading, Unknown, read_all};
 use crate::spec::sections::section;
 use crate::spec::{self, Spec};
+use crate::sys::capabilities::mask_of;
+use crate::sys::files;
 
 /// What sort of finding it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,7 +56,7 @@ impl Finding {
 /// The verb. The exit code is 1 if there are faults.
 pub fn validate(globals: &Globals, words: &Validate) -> Result<i32> {
     let bundle = words.bundle.as_ref().or(words.path.as_ref()).map_or(Path::new("."), |path| path);
-    let bundle = std::fs::canonicalize(bundle).on("open bundle", bundle)?;
+    let bundle = files::canonicalize(bundle).on("open bundle", bundle)?;
     let text = spec::read_text(&bundle.join("config.json"))?;
     let findings = inspect(globals, &bundle, &text);
     if words.format == "json" {
@@ -65,7 +67,7 @@ pub fn validate(globals: &Globals, words: &Validate) -> Result<i32> {
             let kind = format!("{kind:?}").to_lowercase();
             // One line for one finding, whatever a value holds.
             let message = message.replace('\n', "\\n");
-            writeln!(output(), "{kind}: {pointer}: {message} ({section})")?;
+            writeln!(output(), "{kind}: {pointer}: {message} ({section})").context(super::STDOUT)?;
         }
     }
     Ok(i32::from(findings.iter().any(|finding| finding.kind != Kind::Note)))
@@ -190,9 +192,7 @@ fn notes(spec: &Spec) -> Vec<Finding> {
         ("ambient", sets.ambient),
     ];
     for (set, names) in sets {
-        for (index, name) in
-            names.iter().enumerate().filter(|(_, name)| name.parse::<caps::Capability>().is_err())
-        {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| mask_of(name).is_none()) {
             let message = format!("{name:?} is no capability, and is ignored with a warning");
             note(format!("process.capabilities.{set}[{index}]"), message);
         }

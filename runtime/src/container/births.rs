@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::{again, sleep};
 
 const NAME: &str = "births";
 
@@ -35,7 +36,7 @@ impl Births {
     /// Says that a process is about to be made. An error if the container is being deleted.
     pub fn announce(dir: &Path) -> Result<Births> {
         let births = Births::open(dir)?;
-        match flock(&births.0, FlockOperation::NonBlockingLockShared) {
+        match again(|| flock(&births.0, FlockOperation::NonBlockingLockShared)) {
             Ok(()) if births.is_there()? => Ok(births),
             Ok(()) | Err(Errno::WOULDBLOCK) => {
                 Err(Error::new(Kind::WrongStatus, "the container is being deleted"))
@@ -55,7 +56,7 @@ impl Births {
         let mut busy = Some(busy);
         // There is no waiting for a lock with a deadline, so it is asked again, at growing intervals.
         while let Err(errno) = flock(&births.0, FlockOperation::NonBlockingLockExclusive) {
-            if errno != Errno::WOULDBLOCK {
+            if !matches!(errno, Errno::WOULDBLOCK | Errno::INTR) {
                 return Err(errno).on("lock", dir.join(NAME));
             }
             if begin.elapsed() > DEADLINE {
@@ -65,7 +66,7 @@ impl Births {
                 ));
             }
             busy.take().into_iter().for_each(|busy| busy());
-            std::thread::sleep(pause);
+            sleep(pause);
             pause = pause.saturating_mul(2).min(Duration::from_millis(20));
         }
         Ok(births.is_there()?.then_some(births))
@@ -73,13 +74,15 @@ impl Births {
 
     fn open(dir: &Path) -> Result<Births> {
         let path = dir.join(NAME);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = again(|| options.open(&path));
         file.map(Births).on("open", &path)
     }
 
     /// Whether the file has not been removed before we had the lock.
     fn is_there(&self) -> Result<bool> {
-        Ok(self.0.metadata().context("look at the container's lock")?.nlink() > 0)
+        Ok(again(|| self.0.metadata()).context("look at the container's lock")?.nlink() > 0)
     }
 }
 

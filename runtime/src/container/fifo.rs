@@ -6,17 +6,19 @@
 //! start, and whether init is still parked can be asked without disturbing it: opening `exec.fifo` for writing
 //! works only as long as somebody reads it (fifo(7), ENXIO).
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
+use crate::sys::stream::Stream;
 
 const START: &str = "exec.fifo";
 const RESULT: &str = "result/exec.fifo";
@@ -35,12 +37,12 @@ pub struct Parked {
 /// and init's read waits for a byte, not for the first writer to come and go.
 pub fn create(dir: &Path) -> Result<Parked> {
     let folder = dir.join("result");
-    DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
+    files::create_dir_with(&folder, 0o700).on("create", &folder)?;
     let open = |name: &str| -> Result<File> {
         let path = dir.join(name);
         let make = || {
-            rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
-            rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            again(|| rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0))?;
+            again(|| rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()))
         };
         Ok(make().on("create", &path)?.into())
     };
@@ -55,38 +57,45 @@ impl Parked {
 
     /// Waits for `start`.
     pub fn wait(&mut self) -> Result<()> {
-        self.start.as_mut().map_or(Ok(()), |start| start.read_exact(&mut [0])).context("wait for start")
+        self.start
+            .as_ref()
+            .map_or(Ok(()), |start| Stream(start).read_exact(&mut [0]))
+            .context("wait for start")
     }
 
     /// Is parked no more, and about to execute the program. An execve would say the first as well, but it closes files
     /// in no certain order, and who has seen the end of `result/exec.fifo` must find the container running.
     pub fn leave(&mut self) -> Result<()> {
         self.start = None;
-        self.result.write_all(EXECUTES).context("answer start")
+        Stream(&self.result).write_all(EXECUTES).context("answer start")
     }
 
     /// Tells `start` why there will be no program.
     pub fn report(&mut self, error: &Error) -> std::io::Result<()> {
-        self.result.write_all(&error.encode())
+        Stream(&self.result).write_all(&error.encode())
     }
 }
 
 /// Removes both pipes, if they are there and can be.
 pub(super) fn remove(dir: &Path) {
     // Whoever removes the folder says what is wrong.
-    std::fs::remove_file(dir.join(RESULT)).ok();
-    std::fs::remove_dir(dir.join("result")).ok();
-    std::fs::remove_file(dir.join(START)).ok();
+    files::remove_file(dir.join(RESULT)).ok();
+    files::remove_dir(dir.join("result")).ok();
+    files::remove_file(dir.join(START)).ok();
 }
 
 /// Whether init is parked, that is: created and not started.
-pub fn is_parked(folder: &OwnedFd) -> bool {
-    open_for_writing(folder).is_ok()
+pub fn is_parked(folder: &OwnedFd) -> Result<bool> {
+    match open_for_writing(folder) {
+        Ok(_) => Ok(true),
+        Err(Errno::NXIO | Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno).context("open exec.fifo"),
+    }
 }
 
 fn open_for_writing(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, START, flags, Mode::empty())
+    again(|| rustix::fs::openat(folder, START, flags, Mode::empty()))
 }
 
 /// The right to decide what becomes of a parked init: one command has it at a time.
@@ -99,7 +108,7 @@ pub struct Claim {
 /// Takes it; nothing if init is parked no more.
 pub fn claim(folder: &OwnedFd) -> Result<Option<Claim>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let result = match rustix::fs::openat(folder, RESULT, flags, Mode::empty()) {
+    let result = match again(|| rustix::fs::openat(folder, RESULT, flags, Mode::empty())) {
         Err(Errno::NOENT) => return Ok(None),
         other => other.with_context(|| format!("open {RESULT}"))?,
     };
@@ -107,7 +116,7 @@ pub fn claim(folder: &OwnedFd) -> Result<Option<Claim>> {
         Err(Errno::NXIO | Errno::NOENT) => return Ok(None),
         other => other.context("open exec.fifo")?,
     };
-    match rustix::fs::flock(&start, FlockOperation::NonBlockingLockExclusive) {
+    match again(|| rustix::fs::flock(&start, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(Some(Claim { start: start.into(), result: result.into() })),
         Err(Errno::WOULDBLOCK) => {
             Err(Error::new(Kind::WrongStatus, "container is being started or deleted by another command"))
@@ -119,16 +128,18 @@ pub fn claim(folder: &OwnedFd) -> Result<Option<Claim>> {
 impl Claim {
     /// Lets init go on, and waits until it has executed the user's program or said why it could not. False if it was
     /// parked no more.
-    pub fn start(mut self) -> Result<bool> {
-        match self.start.write_all(b"0") {
+    pub fn start(self) -> Result<bool> {
+        match Stream(&self.start).write_all(b"0") {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
             other => other.context("write exec.fifo")?,
         }
         // Init is a writer already, so from here an end of file means that it is gone or executed.
-        let flags = rustix::fs::fcntl_getfl(&self.result)?;
-        rustix::fs::fcntl_setfl(&self.result, flags.difference(OFlags::NONBLOCK))?;
+        let flags =
+            again(|| rustix::fs::fcntl_getfl(&self.result)).context("look at the flags of the answer")?;
+        again(|| rustix::fs::fcntl_setfl(&self.result, flags.difference(OFlags::NONBLOCK)))
+            .context("let the answer block")?;
         let mut answer = Vec::new();
-        self.result.read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
+        Stream(&self.result).read_to_end(&mut answer).with_context(|| format!("read {RESULT}"))?;
         match answer.strip_prefix(EXECUTES) {
             Some([]) => {}
             None if answer.is_empty() => {
@@ -139,7 +150,7 @@ impl Claim {
         // execve(2) closes the two one after the other. Until both are closed, init would still count as parked.
         let mut readers = [PollFd::new(&self.start, PollFlags::empty())];
         while let Err(errno) = rustix::event::poll(&mut readers, None) {
-            if errno != Errno::INTR {
+            if !matches!(errno, Errno::INTR | Errno::AGAIN) {
                 return Err(errno).context("wait for exec.fifo");
             }
         }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::Container;
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::{again, sleep};
 
 /// How long others may hold it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ impl Container {
                 let message = format!("container {:?} is held by another command", self.id.as_str());
                 return Err(Error::new(Kind::WrongStatus, message));
             }
-            std::thread::sleep(pause);
+            sleep(pause);
             pause = pause.saturating_mul(2).min(Duration::from_millis(20));
         }
     }
@@ -45,20 +46,20 @@ impl Container {
     /// The lock, if nobody has it.
     pub(super) fn try_lock(&self) -> Result<Option<Lock>> {
         // Let go of by hand, for a process that is cloned meanwhile would have it too, and keep it.
-        let folder = self.folder.try_clone()?;
+        let folder = again(|| self.folder.try_clone()).on("open again", &self.dir)?;
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
             Err(errno) => return Err(errno).on("lock", &self.dir),
         }
         let lock = Lock(folder);
-        if self.is_there() { Ok(Some(lock)) } else { Err(self.does_not_exist()) }
+        if self.is_there()? { Ok(Some(lock)) } else { Err(self.does_not_exist()) }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Can't fail: the descriptor is open.
-        rustix::fs::flock(&self.0, FlockOperation::Unlock).ok();
+        // The descriptor is open, so it can only be interrupted.
+        again(|| rustix::fs::flock(&self.0, FlockOperation::Unlock)).ok();
     }
 }

@@ -16,15 +16,15 @@ pub mod processes;
 pub mod record;
 pub mod status;
 
-use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 use id::ContainerId;
 use lock::Lock;
 use record::Record;
@@ -50,35 +50,49 @@ const ATTEMPTS: usize = 20;
 impl Container {
     /// Takes the ID: makes the folder, which fails if it is there. The lock is to be held until the record is written.
     pub fn reserve(root: &Path, id: &ContainerId) -> Result<(Container, Lock)> {
-        DirBuilder::new().recursive(true).mode(ROOT_MODE).create(root).on("create", root)?;
+        files::create_dir_all(root, ROOT_MODE).on("create", root)?;
         let dir = root.join(id.as_str());
         let taken = || {
             let message = format!("container with given ID already exists: {id:?}", id = id.as_str());
             Error::new(Kind::AlreadyExists, message)
         };
         for _ in 0..ATTEMPTS {
-            match DirBuilder::new().mode(0o700).create(&dir) {
+            match files::create_dir_with(&dir, 0o700) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
                 other => other.on("create", &dir)?,
             }
             // Until it is locked, others may delete it and may make another one.
-            let Ok(container) = Container::open(root, id) else { continue };
-            match container.try_lock() {
-                Ok(Some(_)) if container.has_record() => return Err(taken()),
-                Ok(Some(lock)) => return Ok((container, lock)),
+            match Container::take_new(root, id) {
+                Ok(Some((_, _, true))) => return Err(taken()),
+                Ok(Some((container, lock, false))) => return Ok((container, lock)),
                 Ok(None) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Only if it is empty, and then it is ours, or somebody else has just made it and tries again.
+                    files::remove_dir(&dir).ok();
+                    return Err(error);
+                }
             }
         }
         Err(Error::new(Kind::System, "the container is deleted again and again while it is made"))
+    }
+
+    /// Opens and locks a folder that was just made, and looks whether there is a record all the same; nothing if it is
+    /// gone or somebody else has it.
+    fn take_new(root: &Path, id: &ContainerId) -> Result<Option<(Container, Lock, bool)>> {
+        let take = || {
+            let container = Container::open(root, id)?;
+            let Some(lock) = container.try_lock()? else { return Ok(None) };
+            let has_record = container.has_record()?;
+            Ok(Some((container, lock, has_record)))
+        };
+        take().or_else(|error: Error| if error.kind() == Kind::NotFound { Ok(None) } else { Err(error) })
     }
 
     /// The container of this ID, which must be there.
     pub fn open(root: &Path, id: &ContainerId) -> Result<Container> {
         let dir = root.join(id.as_str());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(&dir, flags, Mode::empty()) {
+        match again(|| rustix::fs::open(&dir, flags, Mode::empty())) {
             Ok(folder) => Ok(Container { id: id.clone(), dir, folder }),
             Err(Errno::NOENT | Errno::NOTDIR) => Err(does_not_exist(id)),
             Err(errno) => Err(errno).on("open", &dir),
@@ -87,14 +101,13 @@ impl Container {
 
     /// All containers below `root`, sorted by ID; none when `root` is not there.
     pub fn all(root: &Path) -> Result<Vec<Container>> {
-        let entries = match std::fs::read_dir(root) {
+        let entries = match files::entries(root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.on("read", root)?,
         };
         let mut result = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            let id = entry.file_name().to_str().and_then(|name| name.parse::<ContainerId>().ok());
+            let id = entry.name.to_str().and_then(|name| name.parse::<ContainerId>().ok());
             let Some(id) = id else { continue };
             match Container::open(root, &id) {
                 Ok(container) => result.push(container),
@@ -109,7 +122,7 @@ impl Container {
     /// Reads the record.
     pub fn load(&self) -> Result<Record> {
         match Record::load(&self.folder, &self.dir) {
-            Err(error) if error.errno() == Some(libc::ENOENT) && !self.is_there() => {
+            Err(error) if error.errno() == Some(libc::ENOENT) && !self.is_there()? => {
                 Err(self.does_not_exist())
             }
             Err(error) if error.errno() == Some(libc::ENOENT) => {
@@ -128,17 +141,18 @@ impl Container {
     }
 
     /// Whether there is a record.
-    pub fn has_record(&self) -> bool {
-        Record::is_in(&self.folder)
+    pub fn has_record(&self) -> Result<bool> {
+        Record::is_in(&self.folder, &self.dir)
     }
 
     /// Whether this folder, and no other, is where the ID leads.
-    pub fn is_there(&self) -> bool {
-        let same = || -> rustix::io::Result<bool> {
-            let (ours, there) = (rustix::fs::fstat(&self.folder)?, rustix::fs::lstat(&self.dir)?);
-            Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
-        };
-        same().unwrap_or(false)
+    pub fn is_there(&self) -> Result<bool> {
+        let ours = again(|| rustix::fs::fstat(&self.folder)).on("look at", &self.dir)?;
+        match again(|| rustix::fs::lstat(&self.dir)) {
+            Ok(there) => Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(errno).on("look for", &self.dir),
+        }
     }
 
     /// Removes the folder; fine if it is gone.
@@ -146,10 +160,10 @@ impl Container {
         // What is in it almost always, by name: a look into the folders costs four times as many system calls.
         record::remove(&self.dir);
         fifo::remove(&self.dir);
-        if std::fs::remove_dir(&self.dir).is_ok() {
+        if files::remove_dir(&self.dir).is_ok() {
             return Ok(());
         }
-        match std::fs::remove_dir_all(&self.dir) {
+        match files::remove_dir_all(&self.dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("remove {}", self.dir.display())),
         }

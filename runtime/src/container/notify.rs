@@ -4,10 +4,9 @@
 //! not be reachable from its namespaces and would see the container's PIDs. `start` listens there until the
 //! container is ready or gone, and tells the manager that, with the PID as the host numbers it.
 
-use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,8 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::{Flags, MountStep, What};
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::mount::MountAttr;
 
 const FOLDER: &str = "notify";
@@ -30,7 +31,7 @@ pub fn manager() -> Option<String> {
 /// Makes the folder and returns the mount that shows it to the container, and the variable that names it there.
 pub fn prepare(dir: &Path, index: usize) -> Result<(MountStep, String)> {
     let folder = dir.join(FOLDER);
-    DirBuilder::new().mode(0o755).create(&folder).on("create", &folder)?;
+    files::create_dir_with(&folder, 0o755).on("create", &folder)?;
     let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let step = MountStep {
         index,
@@ -56,14 +57,16 @@ pub struct Relay {
 impl Relay {
     /// Listens, if the container was created under a manager and we are called by one.
     pub fn listen(dir: &Path) -> Result<Option<Relay>> {
-        let (Some(manager), true) = (manager(), dir.join(FOLDER).is_dir()) else { return Ok(None) };
+        let there = files::is_dir(dir.join(FOLDER)).on("look into", dir)?;
+        let (Some(manager), true) = (manager(), there) else { return Ok(None) };
         let manager = match manager.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name),
             None => SocketAddr::from_pathname(&manager),
         };
         let path = dir.join(FOLDER).join(NAME);
-        let socket = UnixDatagram::bind(&path).on("listen on", &path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).on("open up", &path)?;
+        let socket = again(|| UnixDatagram::bind(&path)).on("listen on", &path)?;
+        again(|| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)))
+            .on("open up", &path)?;
         Ok(Some(Relay { socket, path, manager: manager.context("NOTIFY_SOCKET")? }))
     }
 
@@ -73,7 +76,7 @@ impl Relay {
         loop {
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(pidfd, PollFlags::IN)];
             match rustix::event::poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
                 Err(errno) => return Err(errno).context("poll"),
             }
             if fds[0].revents().is_empty() {
@@ -82,7 +85,7 @@ impl Relay {
                 }
                 return Ok(());
             }
-            let length = self.socket.recv(&mut buffer).on("read", &self.path)?;
+            let length = again(|| self.socket.recv(&mut buffer)).on("read", &self.path)?;
             if is_ready(buffer.get(..length).unwrap_or_default()) {
                 return self.tell(&format!("MAINPID={pid}\nREADY=1"));
             }
@@ -90,8 +93,9 @@ impl Relay {
     }
 
     fn tell(&self, text: &str) -> Result<()> {
-        let socket = UnixDatagram::unbound().context("open socket")?;
-        let sent = socket.send_to_addr(text.as_bytes(), &self.manager).context("tell the service manager")?;
+        let socket = again(UnixDatagram::unbound).context("open socket")?;
+        let sent = again(|| socket.send_to_addr(text.as_bytes(), &self.manager))
+            .context("tell the service manager")?;
         if sent == text.len() {
             Ok(())
         } else {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use super::record::Record;
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 
 /// All processes, as the runtime's PID namespace numbers them. Without control groups, those that the container has
 /// put in PID namespaces below its own are not found.
@@ -12,16 +14,19 @@ pub fn pids(record: &Record) -> Result<Vec<i32>> {
     if !record.cgroup.dirs.is_empty() {
         return record.cgroup.pids();
     }
-    let Some(init) = record.init.filter(|init| init.is_alive()) else { return Ok(Vec::new()) };
+    let Some(init) = record.init else { return Ok(Vec::new()) };
+    if !init.is_alive()? {
+        return Ok(Vec::new());
+    }
     if !has_own_namespace(record) {
         let message = "the container has neither a cgroup nor a PID namespace of its own";
         return Err(Error::new(Kind::Unsupported, message));
     }
-    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+    let namespace = |pid: i32| files::read_link(format!("/proc/{pid}/ns/pid"));
     let its = namespace(init.pid).context("read the container's PID namespace")?;
     let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc").context("read /proc")? {
-        let name = entry.context("read /proc")?.file_name();
+    for entry in files::entries("/proc").context("read /proc")? {
+        let name = entry.name;
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
         // What is gone by now, or may not be looked into, is not the container's.
         if namespace(pid).is_ok_and(|other: PathBuf| other == its) {
@@ -39,7 +44,8 @@ pub fn signal_all(record: &Record, signal: i32) -> Result<()> {
     }
     for pid in pids(record)? {
         let Some(number) = rustix::process::Pid::from_raw(pid) else { continue };
-        let pidfd = match rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()) {
+        let pidfd = match again(|| rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()))
+        {
             Err(rustix::io::Errno::SRCH) => continue,
             other => other.with_context(|| format!("kill process {pid}"))?,
         };

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -15,6 +16,9 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::rdt::Group;
 use crate::spec::Spec;
 use crate::spec::state::{State, Status};
+use crate::sys::again::again;
+use crate::sys::files;
+use crate::sys::stream::Stream;
 
 const NAME: &str = "state.json";
 
@@ -68,15 +72,20 @@ impl Record {
     /// Reads the record in `folder`, which was opened as `dir`.
     pub fn load(folder: &OwnedFd, dir: &Path) -> Result<Record> {
         let path = dir.join(NAME);
-        let file = rustix::fs::openat(folder, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = again(|| rustix::fs::openat(folder, NAME, flags, Mode::empty()));
         let mut text = Vec::new();
-        File::from(file.on("read", &path)?).read_to_end(&mut text).on("read", &path)?;
+        Stream(File::from(file.on("read", &path)?)).read_to_end(&mut text).on("read", &path)?;
         serde_json::from_slice(&text).map_err(|e| Error::new(Kind::System, e.to_string())).on("parse", &path)
     }
 
     /// Whether there is one in `folder`.
-    pub fn is_in(folder: &OwnedFd) -> bool {
-        rustix::fs::statat(folder, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub fn is_in(folder: &OwnedFd, dir: &Path) -> Result<bool> {
+        match again(|| rustix::fs::statat(folder, NAME, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno).on("look for", dir.join(NAME)),
+        }
     }
 
     /// Writes `dir/state.json` atomically.
@@ -100,7 +109,7 @@ impl Record {
 
 /// Removes `dir/state.json`, if it is there and can be.
 pub(super) fn remove(dir: &Path) {
-    std::fs::remove_file(dir.join(NAME)).ok(); // whoever removes the folder says what is wrong
+    files::remove_file(dir.join(NAME)).ok(); // whoever removes the folder says what is wrong
 }
 
 /// Writes a file under a temporary name beside `path` and renames it.
@@ -111,8 +120,11 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file: File =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
-        file.write_all(content)?;
-        std::fs::rename(&temporary, path)
+        file.write_all(content)
     };
-    write().on("write", path)
+    let written = again(write).and_then(|()| files::rename(&temporary, path));
+    if written.is_err() {
+        files::remove_file(&temporary).ok(); // it may not be there, and the first error is the one to tell
+    }
+    written.on("write", path)
 }

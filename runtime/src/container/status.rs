@@ -9,12 +9,16 @@ use super::record::{Identity, Record};
 use super::{Container, fifo};
 use crate::error::{Context, Error, Kind, Result};
 use crate::spec::state::Status;
+use crate::sys::again::again;
+use crate::sys::files;
 
 impl Identity {
     /// The identity of a process that exists now.
-    pub fn of(pid: i32) -> Option<Identity> {
-        let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        Some(Identity { pid, start_time: Stat::read(pid)?.start_time, inode: inode(&pidfd) })
+    pub fn of(pid: i32) -> Result<Identity> {
+        let gone = || Error::new(Kind::System, format!("process {pid} is gone"));
+        let pidfd = pidfd(pid)?.ok_or_else(gone)?;
+        let stat = Stat::read(pid)?.ok_or_else(gone)?;
+        Ok(Identity { pid, start_time: stat.start_time, inode: inode(&pidfd)? })
     }
 
     /// A pidfd of that very process; an error if it is gone, also when another has its number now.
@@ -24,46 +28,42 @@ impl Identity {
 
     /// The same, with nothing for a process that is gone.
     pub fn pin(self) -> Result<Option<OwnedFd>> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
-        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Err(Errno::SRCH) => return Ok(None),
-            other => other.context("open pidfd")?,
-        };
+        let Some(pidfd) = pidfd(self.pid)? else { return Ok(None) };
         // Its number is asked about only now that the pidfd pins it.
-        Ok(self.stat_of(&pidfd).filter(Stat::is_alive).map(|_| pidfd))
+        Ok(self.stat_of(&pidfd)?.filter(Stat::is_alive).map(|_| pidfd))
     }
 
     /// Whether that very process still runs (a zombie does not).
-    pub fn is_alive(self) -> bool {
-        self.stat().is_some_and(|stat| stat.is_alive())
+    pub fn is_alive(self) -> Result<bool> {
+        Ok(self.stat()?.is_some_and(|stat| stat.is_alive()))
     }
 
     /// Whether it does and is not on the way to its end, as a PID namespace's init is until all others have gone.
-    pub fn is_running(self) -> bool {
-        self.stat().is_some_and(|stat| stat.is_alive() && stat.flags & PF_EXITING == 0)
+    pub fn is_running(self) -> Result<bool> {
+        Ok(self.stat()?.is_some_and(|stat| stat.is_alive() && stat.flags & PF_EXITING == 0))
     }
 
     /// Whether it has been sent a SIGKILL that it has not died of yet.
-    pub fn is_killed(self) -> bool {
-        let pending = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+    pub fn is_killed(self) -> Result<bool> {
+        let Some(pending) = read(self.pid, "status")? else { return Ok(false) };
         let killed = pending.lines().filter_map(|line| line.strip_prefix("SigPnd:")).any(|mask| {
             u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 << (libc::SIGKILL - 1) != 0)
         });
-        killed && self.is_alive() // whoever has the number still was it when we read
+        Ok(killed && self.is_alive()?) // whoever has the number still was it when we read
     }
 
-    fn stat(self) -> Option<Stat> {
+    fn stat(self) -> Result<Option<Stat>> {
         if self.inode == 0 {
-            return Stat::read(self.pid).filter(|stat| stat.start_time == self.start_time);
+            return Ok(Stat::read(self.pid)?.filter(|stat| stat.start_time == self.start_time));
         }
-        self.stat_of(&rustix::process::pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?)
+        pidfd(self.pid)?.map_or(Ok(None), |pidfd| self.stat_of(&pidfd))
     }
 
-    fn stat_of(self, pidfd: &OwnedFd) -> Option<Stat> {
-        if self.inode != 0 && inode(pidfd) != self.inode {
-            return None;
+    fn stat_of(self, pidfd: &OwnedFd) -> Result<Option<Stat>> {
+        if self.inode != 0 && inode(pidfd)? != self.inode {
+            return Ok(None);
         }
-        Stat::read(self.pid).filter(|stat| stat.start_time == self.start_time)
+        Ok(Stat::read(self.pid)?.filter(|stat| stat.start_time == self.start_time))
     }
 }
 
@@ -73,11 +73,32 @@ const PID_FS_MAGIC: i64 = 0x5049_4446;
 /// linux/sched.h
 const PF_EXITING: u64 = 4;
 
+/// Nothing for a process that is gone.
+fn pidfd(pid: i32) -> Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    match again(|| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None), // gone, or the number of a thread by now
+        other => other.map(Some).context("open pidfd"),
+    }
+}
+
 /// What tells a process from all others since boot; 0 where this kernel has nothing of the kind.
-fn inode(pidfd: &OwnedFd) -> u64 {
-    let of_its_own = rustix::fs::fstatfs(pidfd).is_ok_and(|found| found.f_type == PID_FS_MAGIC);
-    let stat = rustix::fs::fstat(pidfd).ok().filter(|_| of_its_own);
-    stat.map_or(0, |stat| stat.st_ino)
+fn inode(pidfd: &OwnedFd) -> Result<u64> {
+    if again(|| rustix::fs::fstatfs(pidfd)).context("look at a pidfd")?.f_type != PID_FS_MAGIC {
+        return Ok(0);
+    }
+    Ok(again(|| rustix::fs::fstat(pidfd)).context("look at a pidfd")?.st_ino)
+}
+
+/// A file of a process's folder in /proc; `None` when there is no such process. That it can't be read is not to be
+/// taken for that: whoever is thought dead is not killed.
+fn read(pid: i32, name: &str) -> Result<Option<String>> {
+    let path = format!("/proc/{pid}/{name}");
+    match files::read(&path) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(e) => Err(e).on("read", path),
+    }
 }
 
 /// What proc(5) stat says of a process.
@@ -89,8 +110,9 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    fn read(pid: i32) -> Option<Stat> {
-        Stat::parse(&crate::sys::file::read_text(format!("/proc/{pid}/stat")).ok()?)
+    fn read(pid: i32) -> Result<Option<Stat>> {
+        let unknown = || Error::new(Kind::System, format!("/proc/{pid}/stat is of an unknown form"));
+        read(pid, "stat")?.map(|text| Stat::parse(&text).ok_or_else(unknown)).transpose()
     }
 
     /// The second field is a name that can hold anything, so fields are counted from its last parenthesis.
@@ -109,21 +131,22 @@ impl Stat {
 }
 
 /// The status of the container that `record` describes.
-pub fn derive(container: &Container, record: &Record) -> Status {
+pub fn derive(container: &Container, record: &Record) -> Result<Status> {
     if !record.complete {
-        return if record.creator.is_alive() { Status::Creating } else { Status::Stopped };
+        return Ok(if record.creator.is_alive()? { Status::Creating } else { Status::Stopped });
     }
     // Asked first: an init that ends lets go of the pipe before it is gone.
-    let parked = fifo::is_parked(&container.folder);
-    if !record.init.is_some_and(Identity::is_running) {
+    let parked = fifo::is_parked(&container.folder)?;
+    let running = record.init.map_or(Ok(false), Identity::is_running)?;
+    Ok(if !running {
         Status::Stopped
     } else if parked {
         Status::Created
-    } else if record.cgroup.is_frozen().unwrap_or(false) {
+    } else if record.cgroup.is_frozen()? {
         Status::Paused
     } else {
         Status::Running
-    }
+    })
 }
 
 #[cfg(test)]
@@ -140,9 +163,9 @@ mod tests {
     #[test]
     fn recycled_pid_is_not_the_same_process() {
         let me = Identity::of(std::process::id() as i32).unwrap();
-        assert!(me.is_alive());
-        assert!(!Identity { start_time: me.start_time + 1, ..me }.is_alive());
-        assert!(me.inode == 0 || !Identity { inode: me.inode + 1, ..me }.is_alive());
-        assert!(Identity { inode: 0, ..me }.is_alive());
+        assert!(me.is_alive().unwrap());
+        assert!(!Identity { start_time: me.start_time + 1, ..me }.is_alive().unwrap());
+        assert!(me.inode == 0 || !Identity { inode: me.inode + 1, ..me }.is_alive().unwrap());
+        assert!(Identity { inode: 0, ..me }.is_alive().unwrap());
     }
 }

@@ -14,6 +14,8 @@ use crate::cgroup::{Cgroup, Mode as Hierarchy};
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::path::open_in_root;
 
@@ -27,8 +29,9 @@ const NULL: &str = "/dev/null";
 /// For a dump of the container whose init is `init`: `mnt[MOUNT POINT]:NAME` and `net[INODE]:NAME`.
 pub fn for_dump(plan: &Plan, cgroup: &Cgroup, init: i32) -> Result<Vec<PathBuf>> {
     let path = format!("/proc/{init}/root");
-    let root = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {path}"))?;
+    let root =
+        again(|| rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+            .with_context(|| format!("open {path}"))?;
     let mounted = mount_points(mountinfo::read_from(&format!("/proc/{init}/mountinfo"))?);
     let mut result = Vec::new();
     for (destination, _, recursive) in outside_mounts(plan, cgroup) {
@@ -47,7 +50,7 @@ pub fn for_dump(plan: &Plan, cgroup: &Cgroup, init: i32) -> Result<Vec<PathBuf>>
     for (kind, flag, name) in NAMESPACES {
         if plan.namespaces.join.iter().any(|(joined, _)| *joined == flag) {
             let path = format!("/proc/{init}/ns/{kind}");
-            let inode = rustix::fs::stat(&path).with_context(|| format!("stat {path}"))?.st_ino;
+            let inode = again(|| rustix::fs::stat(&path)).with_context(|| format!("stat {path}"))?.st_ino;
             result.push(format!("{kind}[{inode}]:{name}").into());
         }
     }
@@ -60,7 +63,7 @@ pub fn for_restore(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<PathBuf>> {
     let mut result = vec![entry(Path::new(NULL), Path::new(NULL))];
     for (destination, source, recursive) in outside_mounts(plan, cgroup) {
         // criu looks for the mount that it is on by its text, and says so if there is none.
-        let source = std::fs::canonicalize(&source).unwrap_or(source);
+        let source = files::canonicalize(&source).unwrap_or(source);
         result.push(entry(&destination, &source));
         if recursive {
             let inner = mounted.iter().filter_map(|other| below(other, &source));
@@ -108,9 +111,11 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<Option<(PathBuf, FileType)>> {
         other => other.with_context(|| format!("open {} in the container", path.display()))?,
     };
     // The kernel writes it as seen from the root of the mount namespace that the place is in.
-    let point = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    let point = files::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
         .with_context(|| format!("resolve {} in the container", path.display()))?;
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
+    let kind = FileType::from_raw_mode(
+        again(|| rustix::fs::fstat(&found)).context("look at what is there")?.st_mode,
+    );
     Ok(Some((point, kind)))
 }
 

@@ -4,7 +4,6 @@
 //! leave us waiting: when one side goes, the other reads an end of file. A notification that we refuse makes
 //! criu undo what it has done.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, IoSliceMut};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -16,6 +15,8 @@ use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 
 use super::message::{Feature, Request, Response, Type, type_name};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 
 /// The oldest criu that tells when lazy pages are ready, and that knows namespaces outside of the container.
 const OLDEST: i32 = 31_500;
@@ -57,16 +58,27 @@ pub struct Notification {
 impl Service {
     /// Starts criu; besides the standard streams it gets `passed`, under the same numbers.
     pub fn start(streams: Streams, passed: &[BorrowedFd<'_>]) -> Result<Service> {
-        let (socket, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .context("create socket pair")?;
+        let (socket, theirs) = again(|| {
+            again(|| {
+                rustix::net::socketpair(
+                    AddressFamily::UNIX,
+                    SocketType::SEQPACKET,
+                    SocketFlags::CLOEXEC,
+                    None,
+                )
+            })
+        })
+        .context("create socket pair")?;
         let stdio = || if streams == Streams::Null { Stdio::null() } else { Stdio::inherit() };
         let mut command = Command::new("criu");
         command.arg("swrk").arg(theirs.as_raw_fd().to_string());
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         // No other thread is there that could start a program meanwhile.
         let set = |flags| -> rustix::io::Result<()> {
-            passed.iter().chain([&theirs.as_fd()]).try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags))
+            passed
+                .iter()
+                .chain([&theirs.as_fd()])
+                .try_for_each(|fd| again(|| rustix::io::fcntl_setfd(fd, flags)))
         };
         set(FdFlags::empty()).context("hand descriptors to criu")?;
         let child = command.spawn();
@@ -123,7 +135,7 @@ impl Service {
 
     /// Lets criu go after a request of this type, and waits until it has ended.
     pub fn end(mut self, after: Type) -> Result<()> {
-        rustix::net::shutdown(&self.socket, Shutdown::Write).context("hang up on criu")?;
+        again(|| rustix::net::shutdown(&self.socket, Shutdown::Write)).context("hang up on criu")?;
         let status = self.child.wait().context("wait for criu")?;
         // After a pre-dump criu waits for the next one, and takes our going for an error.
         if status.success() || after == Type::PreDump {
@@ -136,7 +148,7 @@ impl Service {
     fn explain(&self, mut message: String) -> Error {
         if let Some(path) = &self.log {
             message.push_str(&format!("\nlog file: {}", path.display()));
-            let lines = File::open(path).map(|file| BufReader::new(file).split(b'\n'));
+            let lines = files::open(path).map(|file| BufReader::new(file).split(b'\n'));
             let lines = lines.into_iter().flatten().map_while(std::io::Result::ok);
             let errors = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
             let errors: Vec<String> = errors.filter(|line| line.contains("Error")).collect();
@@ -148,7 +160,8 @@ impl Service {
     }
 
     fn send(&self, request: &Request) -> Result<()> {
-        rustix::net::send(&self.socket, request.as_bytes(), SendFlags::NOSIGNAL).context("talk to criu")?;
+        again(|| rustix::net::send(&self.socket, request.as_bytes(), SendFlags::NOSIGNAL))
+            .context("talk to criu")?;
         Ok(())
     }
 
@@ -180,7 +193,7 @@ impl Service {
 
     fn hang_up(&self) {
         // Fails only when criu is gone already.
-        rustix::net::shutdown(&self.socket, Shutdown::Both).ok();
+        again(|| rustix::net::shutdown(&self.socket, Shutdown::Both)).ok();
     }
 }
 

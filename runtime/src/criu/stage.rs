@@ -4,7 +4,6 @@
 //! made in a mount namespace that criu and nobody else is in, so that the host sees nothing of it and nothing
 //! can be left behind.
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,26 +14,31 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root};
 
 /// Runs `story` in a new mount namespace that hears of the host's mounts but tells nothing of its own; then
 /// returns to the old one. What `story` starts stays in the new one and keeps it alive.
 pub fn in_private_mounts<T>(story: impl FnOnce() -> Result<T>) -> Result<T> {
-    let home = File::open("/proc/self/ns/mnt").context("open own mount namespace")?;
-    let folder = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context("open working directory")?;
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("create mount namespace")?;
-    let cut =
-        rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC);
+    let home = files::open("/proc/self/ns/mnt").context("open own mount namespace")?;
+    let folder =
+        again(|| rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+            .context("open working directory")?;
+    again(|| nix::sched::unshare(CloneFlags::CLONE_NEWNS)).context("create mount namespace")?;
+    let cut = again(|| {
+        rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+    });
     let result = cut.context("cut mounts off the host").and_then(|()| story());
-    nix::sched::setns(home.as_fd(), CloneFlags::CLONE_NEWNS).context("return to own mount namespace")?;
-    rustix::process::fchdir(&folder).context("return to working directory")?;
+    again(|| nix::sched::setns(home.as_fd(), CloneFlags::CLONE_NEWNS))
+        .context("return to own mount namespace")?;
+    again(|| rustix::process::fchdir(&folder)).context("return to working directory")?;
     result
 }
 
 /// Puts the root file system at `place`, with what is mounted below it.
 pub fn attach_root(rootfs: &Path, place: &Path) -> Result<()> {
-    let onto = rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    let onto = again(|| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
         .with_context(|| format!("open {}", place.display()))?;
     let tree =
         copy_tree(rootfs, true).with_context(|| format!("open root file system {}", rootfs.display()))?;
@@ -45,8 +49,9 @@ pub fn attach_root(rootfs: &Path, place: &Path) -> Result<()> {
 /// the root file system may never have seen them. What lies in a new file system comes with its content.
 pub fn make_mount_points(plan: &Plan, place: &Path) -> Result<()> {
     attach_root(&plan.rootfs, place)?;
-    let root = rustix::fs::open(place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {}", place.display()))?;
+    let root =
+        again(|| rustix::fs::open(place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+            .with_context(|| format!("open {}", place.display()))?;
     let mut covered: Vec<&PathBuf> = Vec::new();
     for step in &plan.mounts {
         if covered.iter().any(|above| step.destination.starts_with(above)) {
@@ -56,7 +61,9 @@ pub fn make_mount_points(plan: &Plan, place: &Path) -> Result<()> {
         match &step.what {
             What::Bind { source, recursive, .. } => {
                 let tree = copy_tree(source, *recursive).with_context(context)?;
-                let kind = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
+                let kind = FileType::from_raw_mode(
+                    again(|| rustix::fs::fstat(&tree)).context("look at a mount source")?.st_mode,
+                );
                 let onto = match kind {
                     FileType::Directory => mkdir_all_in_root(&root, &step.destination),
                     _ => create_file_in_root(&root, &step.destination),
@@ -79,10 +86,10 @@ fn copy_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    rustix::mount::open_tree(CWD, path, flags)
+    again(|| rustix::mount::open_tree(CWD, path, flags))
 }
 
 fn attach(tree: &OwnedFd, onto: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree.as_fd(), "", onto.as_fd(), "", flags)
+    again(|| rustix::mount::move_mount(tree.as_fd(), "", onto.as_fd(), "", flags))
 }

@@ -1,7 +1,6 @@
 //! What the kernel keeps with the process and hands on over execve: security labels, scheduling, memory
 //! policy, execution domain. Set with power still there, and all before a system call filter.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -11,7 +10,9 @@ use super::procfs::Proc;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::process::ProcessPlan;
 use crate::plan::scheduling::MemoryPolicy;
+use crate::sys::again::again;
 use crate::sys::scheduling::{ioprio_set, sched_setattr, set_mempolicy};
+use crate::sys::stream::Stream;
 
 /// What belongs to the container, not to one process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +27,7 @@ pub struct Shared<'a> {
 pub fn set(proc: &Proc, process: &ProcessPlan, shared: Shared<'_>) -> Result<()> {
     if let Some(scheduler) = &process.scheduler {
         sched_setattr(scheduler)
-            .map_err(Error::from)
+            .context("sched_setattr")
             .map_err(explain_deadline)
             .in_field("process.scheduler")?;
     }
@@ -38,7 +39,7 @@ pub fn set(proc: &Proc, process: &ProcessPlan, shared: Shared<'_>) -> Result<()>
     }
     if let Some(domain) = shared.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as i32);
-        nix::sys::personality::set(persona).in_field("linux.personality")?;
+        again(|| nix::sys::personality::set(persona)).in_field("linux.personality")?;
     }
     if !process.apparmor_profile.is_empty() {
         let text = format!("exec {}", process.apparmor_profile);
@@ -68,7 +69,7 @@ fn write_label(proc: &Proc, files: &[&str], text: &str) -> Result<()> {
             // Engines look for the backquoted path.
             other => {
                 let context = format!("write {text:?} to `/proc/self/{file}`");
-                return File::from(other.context(&context)?).write_all(text.as_bytes()).context(context);
+                return Stream(other.context(&context)?).write_all(text.as_bytes()).context(context);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::rootfs::move_onto;
 use crate::cgroup::{Dir, Mode, Shown};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::MountStep;
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{mkdir_all_in_root, open_plain_in_root};
 
@@ -31,7 +32,7 @@ pub struct Place<'a> {
 /// Mounts the container's cgroups at the step's destination. With a cgroup namespace of its own the container
 /// mounts the real file system, whose root is then its own cgroup; without one, its own part is bound.
 pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: bool) -> Result<()> {
-    let onto = mkdir_all_in_root(place.root, &step.destination)?;
+    let onto = mkdir_all_in_root(place.root, &step.destination).context("create mount point")?;
     refuse_over_proc(&onto, &step.destination)?;
     let unified = shown.dirs.iter().find(|(dir, _)| dir.unified);
     if place.unified && unified.is_none() {
@@ -56,12 +57,12 @@ pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: b
         let mount = one(dir, anew)?;
         let (dir, _) = dir;
         let change = MountAttr { set: SAFE | read_only, ..Default::default() };
-        mount_setattr(mount.as_fd(), false, change)?;
+        mount_setattr(mount.as_fd(), false, change).context("set attributes")?;
         move_onto(&mount, &subdirectory(&tmpfs, &dir.name)?)
             .with_context(|| format!("attach {}", dir.name))?;
         for controller in dir.controllers.iter().filter(|c| **c != dir.name && dir.name.contains(c.as_str()))
         {
-            rustix::fs::symlinkat(&dir.name, &tmpfs, controller)
+            again(|| rustix::fs::symlinkat(&dir.name, &tmpfs, controller))
                 .with_context(|| format!("link {controller}"))?;
         }
     }
@@ -99,7 +100,7 @@ fn open_one(dir: &Dir, own_namespace: bool) -> Result<OwnedFd> {
         return create_filesystem(kind, "cgroup", &flags);
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(rustix::mount::open_tree(CWD, &dir.path, flags)?)
+    again(|| rustix::mount::open_tree(CWD, &dir.path, flags)).context("copy")
 }
 
 fn v1_option(controller: &str) -> Vec<(String, Option<String>)> {
@@ -111,9 +112,9 @@ fn v1_option(controller: &str) -> Vec<(String, Option<String>)> {
 
 /// Opens a directory below `directory` that is really there, making it if need be.
 fn subdirectory(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
-    match rustix::fs::mkdirat(directory, name, FileMode::from_raw_mode(0o755)) {
+    match again(|| rustix::fs::mkdirat(directory, name, FileMode::from_raw_mode(0o755))) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(errno).on("create", name),
     }
-    Ok(open_plain_in_root(directory, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)?)
+    open_plain_in_root(directory, Path::new(name), OFlags::PATH | OFlags::DIRECTORY).on("open", name)
 }

@@ -17,6 +17,7 @@ use crate::launch::sources::Sources;
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::What;
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{chmod, create_file_in_root, parent_in_root};
 
@@ -55,17 +56,19 @@ pub fn create(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
 }
 
 fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
-    let (parent, name) = parent_in_root(root, &node.path)?;
+    let (parent, name) = parent_in_root(root, &node.path).context("open its folder")?;
     let kind = FileType::from_raw_mode(node.file_type);
     let device = rustix::fs::makedev(node.device.0, node.device.1);
-    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+    match again(|| rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device)) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(errno).context("create"),
     }
-    let opened =
-        rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let opened = again(|| {
+        rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    })
+    .context("open it again")?;
     // The specification wants an error when something else is there, and none when it is the same.
-    let stat = rustix::fs::fstat(&opened)?;
+    let stat = again(|| rustix::fs::fstat(&opened)).context("look at it")?;
     let same =
         FileType::from_raw_mode(stat.st_mode) == kind && (kind == FileType::Fifo || stat.st_rdev == device);
     if !same {
@@ -75,10 +78,11 @@ fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
     let owner = node.owner;
     if owner != (stat.st_uid, stat.st_gid) {
         let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-        rustix::fs::chownat(&opened, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        again(|| rustix::fs::chownat(&opened, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH))
+            .context("change owner")?;
     }
     if stat.st_mode & 0o7777 != node.mode & 0o7777 {
-        chmod(&opened, node.mode)?;
+        chmod(&opened, node.mode).context("change mode")?;
     }
     Ok(())
 }
@@ -86,40 +90,40 @@ fn make_node(root: &OwnedFd, node: &Node) -> Result<()> {
 /// In a user namespace nodes can't be made: the host's are bound, as mounts that give no more than the node.
 fn bind_node(root: &OwnedFd, node: &Node, host: &OwnedFd) -> Result<()> {
     use std::os::fd::AsFd as _;
-    let stat = rustix::fs::fstat(host)?;
+    let stat = again(|| rustix::fs::fstat(host)).context("look at the host's")?;
     if stat.st_rdev != rustix::fs::makedev(node.device.0, node.device.1) {
         return Err(Error::new(
             Kind::Unsupported,
             "the host has another device there, and in a user namespace none can be made",
         ));
     }
-    let onto = create_file_in_root(root, &node.path)?;
+    let onto = create_file_in_root(root, &node.path).context("create mount point")?;
     refuse_over_proc(&onto, &node.path)?;
     let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
-    mount_setattr(host.as_fd(), false, MountAttr { set, ..Default::default() })?;
-    Ok(move_onto(host, &onto)?)
+    mount_setattr(host.as_fd(), false, MountAttr { set, ..Default::default() }).context("set attributes")?;
+    move_onto(host, &onto).context("attach")
 }
 
 fn link(root: &OwnedFd, path: &str, target: &str) -> Result<()> {
-    let (parent, name) = parent_in_root(root, Path::new(path))?;
-    match rustix::fs::symlinkat(target, &parent, name) {
+    let (parent, name) = parent_in_root(root, Path::new(path)).context("open its folder")?;
+    match again(|| rustix::fs::symlinkat(target, &parent, name)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(errno).context("link"),
     }
 }
 
 /// Makes the link, whatever the image had there; an image that can't be written to may have the same.
 fn make_ptmx(root: &OwnedFd) -> Result<()> {
     const TARGET: &str = "pts/ptmx";
-    let (parent, name) = parent_in_root(root, Path::new(PTMX))?;
-    if rustix::fs::readlinkat(&parent, name, Vec::new())
+    let (parent, name) = parent_in_root(root, Path::new(PTMX)).context("open its folder")?;
+    if again(|| rustix::fs::readlinkat(&parent, name, Vec::new()))
         .is_ok_and(|found| found.as_bytes() == TARGET.as_bytes())
     {
         return Ok(());
     }
-    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+    match again(|| rustix::fs::unlinkat(&parent, name, AtFlags::empty())) {
         Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(errno).context("remove what is there"),
     }
-    Ok(rustix::fs::symlinkat(TARGET, &parent, name)?)
+    again(|| rustix::fs::symlinkat(TARGET, &parent, name)).context("link")
 }

@@ -14,6 +14,7 @@ use crate::error::{Context, Result};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Program;
+use crate::sys::again::again;
 
 /// What it inherits from the runtime.
 #[derive(Debug)]
@@ -63,15 +64,16 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
     drop(given.births);
     log::debug!("child process in init()");
     if let Some(root) = &given.root {
-        rustix::process::fchdir(root).context("enter the container's root")?;
-        rustix::process::chroot(".").context("change root")?;
+        again(|| rustix::process::fchdir(root)).context("enter the container's root")?;
+        again(|| rustix::process::chroot(".")).context("change root")?;
     }
     if given.in_user_namespace {
         let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
-        nix::unistd::setresgid(group, group, group).context("become group 0 of the user namespace")?;
-        nix::unistd::setresuid(root, root, root).context("become user 0 of the user namespace")?;
+        again(|| nix::unistd::setresgid(group, group, group))
+            .context("become group 0 of the user namespace")?;
+        again(|| nix::unistd::setresuid(root, root, root)).context("become user 0 of the user namespace")?;
     }
-    rustix::process::setsid().context("create session")?;
+    again(rustix::process::setsid).context("create session")?;
     if let Some(id) = given.keyring {
         namespaces::enter_keyring(id, given.in_user_namespace)?;
     }

@@ -9,7 +9,9 @@ use nix::unistd::{Gid, Uid};
 
 use crate::error::{Context, Result};
 use crate::plan::process::{CapabilityMasks, ProcessPlan};
-use crate::sys::process::{capset, prctl, setrlimit};
+use crate::sys::again::again;
+use crate::sys::capabilities::{capget, capset, has_capability};
+use crate::sys::process::{prctl, setrlimit};
 
 /// Becomes the program's user, with its powers and no others.
 pub fn become_user(process: &ProcessPlan) -> Result<()> {
@@ -26,10 +28,10 @@ pub fn become_user(process: &ProcessPlan) -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).context("keep capabilities")?;
     process.groups.as_deref().map_or(Ok(()), set_groups)?;
     let (uid, gid) = (Uid::from_raw(process.user.0), Gid::from_raw(process.user.1));
-    nix::unistd::setresgid(gid, gid, gid)
+    again(|| nix::unistd::setresgid(gid, gid, gid))
         .with_context(|| format!("become group {gid}"))
         .about("process.user.gid")?;
-    nix::unistd::setresuid(uid, uid, uid)
+    again(|| nix::unistd::setresuid(uid, uid, uid))
         .with_context(|| format!("become user {uid}"))
         .about("process.user.uid")?;
     prctl(libc::PR_SET_KEEPCAPS, 0, 0).context("stop keeping capabilities")?;
@@ -44,7 +46,7 @@ pub fn become_user(process: &ProcessPlan) -> Result<()> {
 
 fn set_groups(groups: &[u32]) -> Result<()> {
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
-    match nix::unistd::setgroups(&groups) {
+    match again(|| nix::unistd::setgroups(&groups)) {
         // A user namespace made without privilege denies setgroups(2) even to who may set ids; that the groups
         // of the caller are then kept can't be helped.
         Err(nix::errno::Errno::EPERM) if groups.is_empty() && may_set_gid() => Ok(()),
@@ -53,7 +55,7 @@ fn set_groups(groups: &[u32]) -> Result<()> {
 }
 
 fn may_set_gid() -> bool {
-    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SETGID).unwrap_or(false)
+    has_capability("CAP_SETGID").unwrap_or(true)
 }
 
 fn drop_bounding(masks: &CapabilityMasks) -> Result<()> {
@@ -77,7 +79,7 @@ fn drop_bounding(masks: &CapabilityMasks) -> Result<()> {
 /// What this process does not have it can't keep: the specification wants a warning, not a failure, for
 /// capabilities that can't be granted, so the sets are cut to what is there.
 fn set_capabilities(masks: &CapabilityMasks) -> Result<()> {
-    let have = permitted_now();
+    let (_, have) = capget().context("ask for own capabilities")?;
     let permitted = masks.permitted & have;
     let effective = masks.effective & permitted;
     let inheritable = masks.inheritable & have;
@@ -91,11 +93,4 @@ fn set_capabilities(masks: &CapabilityMasks) -> Result<()> {
             .about("process.capabilities.ambient")?;
     }
     Ok(())
-}
-
-fn permitted_now() -> u64 {
-    match caps::read(None, caps::CapSet::Permitted) {
-        Ok(set) => set.iter().map(|capability| 1 << capability.index()).sum(),
-        Err(_) => 0,
-    }
 }

@@ -15,6 +15,7 @@ use crate::launch::sources::{self, Source, Sources};
 use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::mounts::{MountStep, NewFs, What};
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root, open_in_root, open_plain_in_root};
 
@@ -95,7 +96,7 @@ impl Stage<'_> {
             // A link here would put them, and all that is masked below them, somewhere else (CVE-2019-19921).
             "proc" | "sysfs" => open_plain_directory(self.root, &step.destination)?,
             "tmpfs" => self.place_of_tmpfs(step, &mut parameters)?,
-            _ => mkdir_all_in_root(self.root, &step.destination)?,
+            _ => mkdir_all_in_root(self.root, &step.destination).context("create mount point")?,
         };
         refuse_over_proc(&onto, &step.destination)?;
         let copied = fs
@@ -141,12 +142,13 @@ impl Stage<'_> {
         match open_in_root(self.root, &step.destination, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(onto) => {
                 if !parameters.iter().any(|(key, _)| key == "mode") {
-                    let mode = rustix::fs::fstat(&onto)?.st_mode & 0o7777;
+                    let mode =
+                        again(|| rustix::fs::fstat(&onto)).context("look at mount point")?.st_mode & 0o7777;
                     parameters.push(("mode".to_owned(), Some(format!("{mode:o}"))));
                 }
                 Ok(onto)
             }
-            Err(_) => Ok(mkdir_all_in_root(self.root, &step.destination)?),
+            Err(_) => mkdir_all_in_root(self.root, &step.destination).context("create mount point"),
         }
     }
 
@@ -161,7 +163,8 @@ impl Stage<'_> {
     ) -> Result<(OwnedFd, bool)> {
         let source = open_in_root(self.root, path, OFlags::PATH).context("open source")?;
         let tree = copy_of(source.as_fd(), "", recursive).context("copy source")?;
-        sources::keep_apart(&tree, recursive, self.plan.root_propagation.inherited)?;
+        sources::keep_apart(&tree, recursive, self.plan.root_propagation.inherited)
+            .context("keep it apart from the host")?;
         if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
             match idmap::map(&tree, map.recursive, namespace) {
                 // Our user namespace has no power over that file system; the runtime's may have.
@@ -173,7 +176,9 @@ impl Stage<'_> {
                 other => other?,
             }
         }
-        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
+        let is_directory =
+            FileType::from_raw_mode(again(|| rustix::fs::fstat(&tree)).context("look at source")?.st_mode)
+                == FileType::Directory;
         Ok((tree, is_directory))
     }
 
@@ -184,10 +189,13 @@ impl Stage<'_> {
         opened_early: bool,
     ) -> Result<()> {
         let onto = if is_directory {
-            mkdir_all_in_root(self.root, &step.destination)?
+            mkdir_all_in_root(self.root, &step.destination).context("create mount point")?
         } else {
-            let onto = create_file_in_root(self.root, &step.destination)?;
-            if FileType::from_raw_mode(rustix::fs::fstat(&onto)?.st_mode) == FileType::Directory {
+            let onto = create_file_in_root(self.root, &step.destination).context("create mount point")?;
+            if FileType::from_raw_mode(
+                again(|| rustix::fs::fstat(&onto)).context("look at mount point")?.st_mode,
+            ) == FileType::Directory
+            {
                 // move_mount(2) says EINVAL for this and for much else; engines give a hint for ENOTDIR.
                 return Err(rustix::io::Errno::NOTDIR).context("attach a file to a directory");
             }
@@ -242,7 +250,7 @@ impl Stage<'_> {
     }
 
     fn remount(&self, step: &MountStep, parameters: &[(String, Option<String>)]) -> Result<()> {
-        let mount = open_in_root(self.root, &step.destination, OFlags::PATH)?;
+        let mount = open_in_root(self.root, &step.destination, OFlags::PATH).context("open mount point")?;
         if !parameters.is_empty() {
             reconfigure(&mount, parameters)?;
         }
@@ -272,12 +280,12 @@ fn copy_of(at: impl AsFd, path: &str, recursive: bool) -> rustix::io::Result<Own
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.is_empty());
-    rustix::mount::open_tree(at, path, flags)
+    again(|| rustix::mount::open_tree(at.as_fd(), path, flags))
 }
 
 /// The flags that a mount has, as `MOUNT_ATTR_*`.
 fn attributes_of(mount: &OwnedFd) -> Result<u64> {
-    let has = rustix::fs::fstatvfs(mount)?.f_flag;
+    let has = again(|| rustix::fs::fstatvfs(mount)).context("ask for its attributes")?.f_flag;
     let named = [
         (StatVfsMountFlags::RDONLY, libc::MOUNT_ATTR_RDONLY),
         (StatVfsMountFlags::NOSUID, libc::MOUNT_ATTR_NOSUID),
@@ -317,23 +325,25 @@ pub fn make_read_only(Late { mount, with_file_system }: &Late) -> Result<()> {
 
 fn reconfigure(mount: &OwnedFd, parameters: &[(String, Option<String>)]) -> Result<()> {
     let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
-    let fs = rustix::mount::fspick(mount, "", flags).context("open file system")?;
+    let fs = again(|| rustix::mount::fspick(mount, "", flags)).context("open file system")?;
     for (key, value) in parameters {
         match value {
-            Some(value) => rustix::mount::fsconfig_set_string(fs.as_fd(), key.as_str(), value.as_str())
-                .with_context(|| format!("set {key}={value}"))?,
+            Some(value) => {
+                again(|| rustix::mount::fsconfig_set_string(fs.as_fd(), key.as_str(), value.as_str()))
+                    .with_context(|| format!("set {key}={value}"))?
+            }
             None => set_flag(fs.as_fd(), key)?,
         }
     }
-    rustix::mount::fsconfig_reconfigure(fs.as_fd()).context("reconfigure file system")
+    again(|| rustix::mount::fsconfig_reconfigure(fs.as_fd())).context("reconfigure file system")
 }
 
 fn open_plain_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let open = || open_plain_in_root(root, path, OFlags::PATH | OFlags::DIRECTORY);
     match open() {
         Err(rustix::io::Errno::NOENT) => {
-            mkdir_all_in_root(root, path)?;
-            open().map_err(Error::from)
+            mkdir_all_in_root(root, path).context("create mount point")?;
+            open().context("open mount point")
         }
         other => other.with_context(|| format!("{} must be mounted on ordinary directory", path.display())),
     }
@@ -345,23 +355,24 @@ pub fn create_filesystem(
     source: &str,
     parameters: &[(String, Option<String>)],
 ) -> Result<OwnedFd> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC);
+    let context = again(|| rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC));
     let context = context.with_context(|| format!("open file system {kind:?}"))?;
     let fd = context.as_fd();
-    rustix::mount::fsconfig_set_string(fd, "source", source).context("set source")?;
+    again(|| rustix::mount::fsconfig_set_string(fd, "source", source)).context("set source")?;
     for (key, value) in parameters {
         match value {
-            Some(value) => rustix::mount::fsconfig_set_string(fd, key.as_str(), value.as_str())
+            Some(value) => again(|| rustix::mount::fsconfig_set_string(fd, key.as_str(), value.as_str()))
                 .with_context(|| format!("set {key}={value}"))?,
             None => set_flag(fd, key)?,
         }
     }
-    rustix::mount::fsconfig_create(fd).with_context(|| format!("create file system {kind:?}"))?;
-    rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context("make mount")
+    again(|| rustix::mount::fsconfig_create(fd)).with_context(|| format!("create file system {kind:?}"))?;
+    again(|| rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()))
+        .context("make mount")
 }
 
 fn set_flag(fs: std::os::fd::BorrowedFd<'_>, key: &str) -> Result<()> {
-    match rustix::mount::fsconfig_set_flag(fs, key) {
+    match again(|| rustix::mount::fsconfig_set_flag(fs, key)) {
         // mount(2) takes it as a flag of any file system; by this call few know it by that name, and all that
         // have inode versions keep them anyway.
         Err(rustix::io::Errno::INVAL) if key == "iversion" => Ok(()),
@@ -394,8 +405,8 @@ pub fn set_attributes(mount: &OwnedFd, attr: MountAttr, step: &MountStep) -> Res
 /// A mount inside /proc could fake what the runtime or the container's programs trust, so only a few files
 /// may be covered. Asked of the opened place itself: no spelling of the path gets around it.
 pub fn refuse_over_proc(onto: &OwnedFd, destination: &Path) -> Result<()> {
-    if rustix::fs::fstatfs(onto)?.f_type != libc::PROC_SUPER_MAGIC
-        || rustix::fs::fstat(onto)?.st_ino == procfs::ROOT_INODE
+    if again(|| rustix::fs::fstatfs(onto)).context("look at mount point")?.f_type != libc::PROC_SUPER_MAGIC
+        || again(|| rustix::fs::fstat(onto)).context("look at mount point")?.st_ino == procfs::ROOT_INODE
     {
         return Ok(());
     }

@@ -4,6 +4,8 @@ use std::ffi::CString;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
+use crate::sys::again::again;
+use crate::sys::capabilities::has_capability;
 use crate::sys::process::{Searcher, join_session_keyring, prctl, unshare};
 
 /// Whose the runtime is.
@@ -18,11 +20,10 @@ pub enum Owner {
 
 impl Owner {
     /// That of this process.
-    pub fn current() -> Owner {
-        match caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_PTRACE) {
-            Ok(true) => Owner::Privileged,
-            _ => Owner::Ordinary,
-        }
+    pub fn current() -> Result<Owner> {
+        let privileged = has_capability("CAP_SYS_PTRACE");
+        let privileged = privileged.context("ask for own capabilities")?;
+        Ok(if privileged { Owner::Privileged } else { Owner::Ordinary })
     }
 
     /// Lets an ordinary owner look into us. Nothing of the host, and no unmasked /proc, may be open any more.
@@ -56,8 +57,8 @@ pub fn become_root_inside(plan: &Plan, owner: Owner) -> Result<()> {
         return Ok(());
     }
     let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
-    nix::unistd::setresgid(group, group, group).context("become group 0 of the user namespace")?;
-    nix::unistd::setresuid(root, root, root).context("become user 0 of the user namespace")?;
+    again(|| nix::unistd::setresgid(group, group, group)).context("become group 0 of the user namespace")?;
+    again(|| nix::unistd::setresuid(root, root, root)).context("become user 0 of the user namespace")?;
     set_dumpable(dumpable)?; // the change of ids may have cleared both
     die_with_parent()?;
     let later = plan.namespaces.create & !plan.namespaces.at_birth();
@@ -68,7 +69,7 @@ pub fn become_root_inside(plan: &Plan, owner: Owner) -> Result<()> {
 
 /// A session of our own, a keyring of our own, and the names that a UTS namespace holds.
 pub fn enter_session(plan: &Plan, no_new_keyring: bool) -> Result<()> {
-    rustix::process::setsid().context("create session")?;
+    again(rustix::process::setsid).context("create session")?;
     if !no_new_keyring {
         enter_keyring(&plan.id, plan.namespaces.has(libc::CLONE_NEWUSER))?;
     }
@@ -77,10 +78,12 @@ pub fn enter_session(plan: &Plan, no_new_keyring: bool) -> Result<()> {
         unshare(libc::CLONE_NEWCGROUP).context("create cgroup namespace").about("linux.namespaces")?;
     }
     if !plan.hostname.is_empty() {
-        rustix::system::sethostname(plan.hostname.as_bytes()).context("set host name").about("hostname")?;
+        again(|| rustix::system::sethostname(plan.hostname.as_bytes()))
+            .context("set host name")
+            .about("hostname")?;
     }
     if !plan.domainname.is_empty() {
-        rustix::system::setdomainname(plan.domainname.as_bytes())
+        again(|| rustix::system::setdomainname(plan.domainname.as_bytes()))
             .context("set domain name")
             .about("domainname")?;
     }

@@ -1,7 +1,6 @@
 //! Paths hidden and paths made read-only (config-linux.md, "Masked Paths", "Readonly Paths"), kernel
 //! parameters, and the copying of a directory into the tmpfs that covers it.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -17,8 +16,10 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::launch::sources::Sources;
 use crate::place::bracketed;
 use crate::plan::Plan;
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::path::{chmod, open_in_root};
+use crate::sys::stream::Stream;
 
 /// Hides the masked paths and makes the others read-only. What is not there needs neither.
 pub fn protect(root: &OwnedFd, plan: &Plan, sources: &Sources) -> Result<()> {
@@ -48,7 +49,7 @@ fn open_if_there(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
     match open_in_root(root, path, OFlags::PATH) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(errno).context("open"),
     }
 }
 
@@ -58,40 +59,41 @@ fn make_read_only(root: &OwnedFd, path: &Path) -> Result<()> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = rustix::mount::open_tree(target.as_fd(), "", flags)?;
+    let tree = again(|| rustix::mount::open_tree(target.as_fd(), "", flags)).context("copy")?;
     let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-    mount_setattr(tree.as_fd(), true, change)?;
-    Ok(move_onto(&tree, &target)?)
+    mount_setattr(tree.as_fd(), true, change).context("set attributes")?;
+    move_onto(&tree, &target).context("attach")
 }
 
 impl Masks<'_> {
     fn hide(&mut self, root: &OwnedFd, path: &Path) -> Result<()> {
         let Some(target) = open_if_there(root, path)? else { return Ok(()) };
         let is_directory =
-            FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+            FileType::from_raw_mode(again(|| rustix::fs::fstat(&target)).context("look at it")?.st_mode)
+                == FileType::Directory;
         if is_directory {
             let first = match &self.empty {
-                Some(first) => return Ok(move_onto(&copy(first)?, &target)?),
+                Some(first) => return move_onto(&copy(first)?, &target).context("attach"),
                 None => create_filesystem("tmpfs", "tmpfs", &[("ro".to_owned(), None)])?,
             };
             let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-            mount_setattr(first.as_fd(), false, change)?;
-            move_onto(&first, &target)?;
+            mount_setattr(first.as_fd(), false, change).context("set attributes")?;
+            move_onto(&first, &target).context("attach")?;
             self.empty = Some(first);
         } else if self.null_is_used {
-            move_onto(&copy(self.null)?, &target)?;
+            move_onto(&copy(self.null)?, &target).context("attach")?;
         } else {
-            move_onto(self.null, &target)?;
+            move_onto(self.null, &target).context("attach")?;
             self.null_is_used = true;
         }
         Ok(())
     }
 }
 
-fn copy(mount: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+fn copy(mount: &OwnedFd) -> Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(mount.as_fd(), "", flags)
+    again(|| rustix::mount::open_tree(mount.as_fd(), "", flags)).context("copy")
 }
 
 /// Writes kernel parameters through the private procfs.
@@ -99,7 +101,7 @@ pub fn write_sysctl(proc: &Proc, parameters: &[(PathBuf, String)]) -> Result<()>
     for (path, value) in parameters {
         let write = || -> Result<()> {
             let file = proc.open_file(&Path::new("sys").join(path), OFlags::WRONLY)?;
-            Ok(File::from(file).write_all(value.as_bytes())?)
+            Stream(file).write_all(value.as_bytes()).context("write")
         };
         let doing = format!("write {value:?} to");
         let name = path.display().to_string().replace('/', ".");
@@ -120,53 +122,61 @@ fn copy_level(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     let deeper = depth.checked_sub(1);
     let deeper =
         deeper.ok_or_else(|| Error::new(Kind::System, format!("more than {MAX_DEPTH} folders deep")))?;
-    for entry in Dir::read_from(from)? {
-        let entry = entry?;
+    for entry in Dir::read_from(from).context("read folder")? {
+        let entry = entry.context("read folder")?;
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
         let context = || name.to_string_lossy().into_owned();
-        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?;
+        let stat =
+            again(|| rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)).with_context(context)?;
         let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
         let plain = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                rustix::fs::mkdirat(to, name, mode).with_context(context)?;
-                let open =
-                    |at: &OwnedFd| rustix::fs::openat(at, name, plain | OFlags::DIRECTORY, Mode::empty());
-                copy_level(&open(from)?, &open(to)?, deeper).map_err(|error| match depth {
-                    MAX_DEPTH => error.prefixed(context()),
-                    _ => error, // one name is enough
-                })?;
+                again(|| rustix::fs::mkdirat(to, name, mode)).with_context(context)?;
+                let open = |at: &OwnedFd| {
+                    again(|| rustix::fs::openat(at, name, plain | OFlags::DIRECTORY, Mode::empty()))
+                };
+                copy_level(&open(from).with_context(context)?, &open(to).with_context(context)?, deeper)
+                    .map_err(|error| match depth {
+                        MAX_DEPTH => error.prefixed(context()),
+                        _ => error, // one name is enough
+                    })?;
             }
             FileType::RegularFile => {
-                let mut source =
-                    File::from(rustix::fs::openat(from, name, plain | OFlags::NONBLOCK, Mode::empty())?);
+                let source =
+                    again(|| rustix::fs::openat(from, name, plain | OFlags::NONBLOCK, Mode::empty()));
                 let flags = plain | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-                let mut target = File::from(rustix::fs::openat(to, name, flags, mode)?);
-                std::io::copy(&mut source, &mut target).with_context(context)?;
+                let target = again(|| rustix::fs::openat(to, name, flags, mode)).with_context(context)?;
+                std::io::copy(&mut Stream(source.with_context(context)?), &mut Stream(target))
+                    .with_context(context)?;
             }
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new())?;
-                rustix::fs::symlinkat(&target, to, name).with_context(context)?;
+                let target =
+                    again(|| rustix::fs::readlinkat(from, name, Vec::new())).with_context(context)?;
+                again(|| rustix::fs::symlinkat(&target, to, name)).with_context(context)?;
             }
             FileType::Socket => continue,
-            kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).with_context(context)?,
+            kind => {
+                again(|| rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)).with_context(context)?
+            }
         }
-        copy_owner(to, name, &stat).map_err(Error::from).with_context(context)?;
+        copy_owner(to, name, &stat).with_context(context)?;
     }
     Ok(())
 }
 
 fn copy_owner(to: &OwnedFd, name: &std::ffi::CStr, stat: &rustix::fs::Stat) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    again(|| rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         return Ok(());
     }
     // chown takes set-user-ID away, and mkdir and open obey the umask.
-    let file =
-        rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let file = again(|| {
+        rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    })?;
     chmod(&file, stat.st_mode & 0o7777)
 }

@@ -13,8 +13,10 @@ use super::passed::PassedFds;
 use super::rootfs;
 use crate::error::{Context, Error, Kind, Result, describe_errno};
 use crate::plan::process::ProcessPlan;
+use crate::sys::again::again;
 use crate::sys::path::{mkdir_all_in_root, open_in_root};
 use crate::sys::process::{execve, reset_signals};
+use crate::sys::stream::Stream;
 
 /// /etc/passwd longer than this is not searched for a home directory.
 const MAX_PASSWD: u64 = 1 << 20;
@@ -42,7 +44,7 @@ pub fn make_cwd(root: &OwnedFd, process: &ProcessPlan) -> Result<()> {
 /// Enters the working directory, which exec does not make. `false`: we may not, but the program's user may.
 pub fn enter_cwd(root: &OwnedFd, process: &ProcessPlan) -> Result<bool> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let enter = || rustix::process::fchdir(open_in_root(root, &process.cwd, flags)?);
+    let enter = || again(|| rustix::process::fchdir(open_in_root(root, &process.cwd, flags)?));
     match enter() {
         Ok(()) => prove_cwd_is_inside(process).map(|()| true),
         Err(Errno::ACCESS | Errno::PERM) => Ok(false),
@@ -66,7 +68,8 @@ pub fn enter_cwd_as_user(process: &ProcessPlan, entered: bool) -> Result<()> {
 
 /// A link in the root may have led to a directory that was left open, of the host (CVE-2024-21626).
 fn prove_cwd_is_inside(process: &ProcessPlan) -> Result<()> {
-    let seen = rustix::process::getcwd(Vec::new()).on(CHDIR, &process.cwd).in_field("process.cwd")?;
+    let seen =
+        again(|| rustix::process::getcwd(Vec::new())).on(CHDIR, &process.cwd).in_field("process.cwd")?;
     if seen.as_bytes().starts_with(b"/") {
         return Ok(());
     }
@@ -94,14 +97,14 @@ pub fn prepare(root: &OwnedFd, process: &ProcessPlan) -> Result<Program> {
 fn home_directory(root: &OwnedFd, uid: u32) -> Option<Vec<u8>> {
     let open = |flags| {
         let file = open_in_root(root, Path::new("/etc/passwd"), flags).ok()?;
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+        let kind = FileType::from_raw_mode(again(|| rustix::fs::fstat(&file)).ok()?.st_mode);
         (kind == FileType::RegularFile).then_some(file)
     };
     // To open a device is to do something to it, so it is looked at first.
     open(OFlags::PATH)?;
     let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
     let mut text = Vec::new();
-    std::fs::File::from(file).take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    Stream(file).take(MAX_PASSWD).read_to_end(&mut text).ok()?;
     home_in(&text, uid)
 }
 
@@ -143,7 +146,19 @@ impl Program {
                     return Ok(());
                 }
                 Err(Errno::ACCESS) => denied = true,
-                Err(_) => {}
+                // What speaks of the path, as for execvp(3), and what a filter that is loaded already may answer.
+                Err(
+                    Errno::NOENT
+                    | Errno::NOTDIR
+                    | Errno::ISDIR
+                    | Errno::LOOP
+                    | Errno::NAMETOOLONG
+                    | Errno::STALE
+                    | Errno::NODEV
+                    | Errno::TIMEDOUT
+                    | Errno::PERM,
+                ) => {}
+                Err(errno) => return Err(refused(errno.raw_os_error())),
             }
         }
         let (cause, errno) = match denied {
@@ -176,15 +191,17 @@ impl Program {
 }
 
 fn check(path: &Path) -> Result<(), Errno> {
-    match FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode) {
+    match FileType::from_raw_mode(again(|| rustix::fs::stat(path))?.st_mode) {
         FileType::Directory => Err(Errno::ISDIR),
-        FileType::RegularFile => match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
-            // Many a filter that we may be under is older than the call that takes flags.
-            Err(Errno::PERM | Errno::NOSYS) => {
-                rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
+        FileType::RegularFile => {
+            match again(|| rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)) {
+                // Many a filter that we may be under is older than the call that takes flags.
+                Err(Errno::PERM | Errno::NOSYS) => {
+                    again(|| rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()))
+                }
+                other => other,
             }
-            other => other,
-        },
+        }
         _ => Err(Errno::ACCESS),
     }
 }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
 use crate::sys::path::open_plain_in_root;
 
 /// That of the root of every procfs.
@@ -25,9 +26,17 @@ pub struct Proc(std::result::Result<OwnedFd, String>);
 /// Mounts a private instance, as this process's PID namespace sees it; `None` where that is not allowed.
 pub fn mount() -> Result<Option<OwnedFd>> {
     let attempt = || {
-        let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_create(context.as_fd())?;
-        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        let context = again(|| rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC))?;
+        again(|| rustix::mount::fsconfig_create(context.as_fd()))?;
+        again(|| {
+            again(|| {
+                rustix::mount::fsmount(
+                    context.as_fd(),
+                    FsMountFlags::FSMOUNT_CLOEXEC,
+                    MountAttrFlags::empty(),
+                )
+            })
+        })
     };
     match attempt() {
         Ok(proc) => Ok(Some(proc)),
@@ -46,7 +55,8 @@ impl Proc {
     pub fn open_file(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
         let proc = self.0.as_ref().map_err(|cause| Error::new(Kind::System, cause))?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
-        Ok(rustix::fs::openat2(proc, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+        again(|| rustix::fs::openat2(proc, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+            .on("open in a private procfs", path)
     }
 }
 
@@ -54,7 +64,8 @@ fn open_visible(root: &OwnedFd) -> Result<OwnedFd> {
     let proc = open_plain_in_root(root, Path::new("/proc"), OFlags::PATH | OFlags::DIRECTORY)
         .context("open /proc")?;
     // The whole of it: a folder of one could have been put there instead.
-    let is_proc = rustix::fs::fstatfs(&proc)?.f_type == libc::PROC_SUPER_MAGIC
-        && rustix::fs::fstat(&proc)?.st_ino == ROOT_INODE;
+    let is_proc = again(|| rustix::fs::fstatfs(&proc)).context("look at /proc")?.f_type
+        == libc::PROC_SUPER_MAGIC
+        && again(|| rustix::fs::fstat(&proc)).context("look at /proc")?.st_ino == ROOT_INODE;
     if is_proc { Ok(proc) } else { Err(Error::new(Kind::System, "/proc of the container is not procfs")) }
 }

@@ -9,6 +9,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 
 use crate::error::{Context, Result};
 use crate::plan::Plan;
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::mountinfo::{self, Mount};
 
@@ -20,8 +22,9 @@ use crate::sys::mountinfo::{self, Mount};
 pub fn attach(plan: &Plan) -> Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let open =
-        || rustix::mount::open_tree(CWD, &plan.rootfs, flags).on("open root file system", &plan.rootfs);
+    let open = || {
+        again(|| rustix::mount::open_tree(CWD, &plan.rootfs, flags)).on("open root file system", &plan.rootfs)
+    };
     if !plan.namespaces.has(libc::CLONE_NEWNS) {
         let tree = open()?;
         let change = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
@@ -30,13 +33,13 @@ pub fn attach(plan: &Plan) -> Result<OwnedFd> {
     }
     #[expect(clippy::cast_possible_truncation, reason = "the flags of propagation are in the lower half")]
     let inherited = MountPropagationFlags::from_bits_retain(plan.root_propagation.inherited as u32);
-    rustix::mount::mount_change("/", inherited | MountPropagationFlags::REC)
+    again(|| rustix::mount::mount_change("/", inherited | MountPropagationFlags::REC))
         .context("set propagation of /")?;
     if plan.root_propagation.inherited == libc::MS_SHARED {
         make_parent_private(&plan.rootfs)?;
     }
     let tree = open()?;
-    let onto = rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let onto = again(|| rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()));
     let onto = onto.on("open root file system", &plan.rootfs)?;
     move_onto(&tree, &onto).on("attach root file system", &plan.rootfs)?;
     Ok(tree)
@@ -45,14 +48,14 @@ pub fn attach(plan: &Plan) -> Result<OwnedFd> {
 /// Attaches the detached mount `tree` at the place `onto`, both by descriptor: no name is looked up again.
 pub fn move_onto(tree: &OwnedFd, onto: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree.as_fd(), "", onto.as_fd(), "", flags)
+    again(|| rustix::mount::move_mount(tree.as_fd(), "", onto.as_fd(), "", flags))
 }
 
 /// pivot_root(2) refuses a parent mount that is shared. Which directory is that mount's root is not known,
 /// so each one upwards is tried; EINVAL says "not a mount point".
 fn make_parent_private(rootfs: &Path) -> Result<()> {
     for path in rootfs.ancestors() {
-        match rustix::mount::mount_change(path, MountPropagationFlags::PRIVATE) {
+        match again(|| rustix::mount::mount_change(path, MountPropagationFlags::PRIVATE)) {
             Err(rustix::io::Errno::INVAL) => {}
             other => return other.with_context(|| format!("make the mount {} private", path.display())),
         }
@@ -63,24 +66,24 @@ fn make_parent_private(rootfs: &Path) -> Result<()> {
 /// Makes `root` the root directory and lets go of the host's mounts.
 pub fn switch_to(root: &OwnedFd, plan: &Plan, no_pivot: bool) -> Result<()> {
     let old = open_current()?;
-    rustix::process::fchdir(root).context("enter the root file system")?;
+    again(|| rustix::process::fchdir(root)).context("enter the root file system")?;
     if !plan.namespaces.has(libc::CLONE_NEWNS) {
-        rustix::process::chroot(".").context("change root")?;
+        again(|| rustix::process::chroot(".")).context("change root")?;
     } else if no_pivot {
         hide_kernel_file_systems(&plan.rootfs)?;
-        rustix::process::fchdir(root).context("enter the root file system")?;
-        rustix::mount::mount_move(".", "/").context("move the root file system to /")?;
-        rustix::process::chroot(".").context("change root")?;
+        again(|| rustix::process::fchdir(root)).context("enter the root file system")?;
+        again(|| rustix::mount::mount_move(".", "/")).context("move the root file system to /")?;
+        again(|| rustix::process::chroot(".")).context("change root")?;
     } else {
-        nix::unistd::pivot_root(".", ".").context("pivot root")?;
+        again(|| nix::unistd::pivot_root(".", ".")).context("pivot root")?;
         // The old root now lies on top of the new one: take it off, with all below it. Made a slave first, so
         // that the unmounting is not propagated to the host. By its descriptor: a path would find the new one.
-        rustix::process::fchdir(&old).context("enter the old root")?;
+        again(|| rustix::process::fchdir(&old)).context("enter the old root")?;
         let down = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-        rustix::mount::mount_change(".", down).context("cut the old root off the host")?;
-        rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;
+        again(|| rustix::mount::mount_change(".", down)).context("cut the old root off the host")?;
+        again(|| rustix::mount::unmount(".", UnmountFlags::DETACH)).context("unmount the old root")?;
     }
-    rustix::process::chdir("/").context("enter /")
+    again(|| rustix::process::chdir("/")).context("enter /")
 }
 
 /// With a moved root the host's mounts stay, out of reach but there, and the kernel lets a user namespace of the
@@ -88,7 +91,7 @@ pub fn switch_to(root: &OwnedFd, plan: &Plan, no_pivot: bool) -> Result<()> {
 /// those of the host are taken off, or covered where they can't be.
 fn hide_kernel_file_systems(rootfs: &Path) -> Result<()> {
     // As the kernel names it, whatever links the bundle's path goes by.
-    let rootfs = std::fs::canonicalize(rootfs).on("find", rootfs)?;
+    let rootfs = files::canonicalize(rootfs).on("find", rootfs)?;
     let whole = |mount: &Mount| {
         matches!(mount.kind.as_str(), "proc" | "sysfs")
             && mount.root == Path::new("/")
@@ -97,9 +100,10 @@ fn hide_kernel_file_systems(rootfs: &Path) -> Result<()> {
     for mount in mountinfo::read()?.into_iter().filter(whole) {
         let hide = || {
             let down = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-            rustix::mount::mount_change(&mount.point, down)?; // the host keeps its own
-            rustix::mount::unmount(&mount.point, UnmountFlags::DETACH)
-                .or_else(|_| rustix::mount::mount("tmpfs", &mount.point, "tmpfs", MountFlags::empty(), None))
+            again(|| rustix::mount::mount_change(&mount.point, down))?; // the host keeps its own
+            again(|| rustix::mount::unmount(&mount.point, UnmountFlags::DETACH)).or_else(|_| {
+                again(|| rustix::mount::mount("tmpfs", &mount.point, "tmpfs", MountFlags::empty(), None))
+            })
         };
         match hide() {
             // One that lay below another went with it.
@@ -112,7 +116,8 @@ fn hide_kernel_file_systems(rootfs: &Path) -> Result<()> {
 
 /// The root directory as it is now.
 pub fn open_current() -> Result<OwnedFd> {
-    rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context("open /")
+    again(|| rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+        .context("open /")
 }
 
 /// The last changes to the root mount: read-only, and its own propagation.

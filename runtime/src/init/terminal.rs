@@ -10,6 +10,7 @@ use rustix::termios::Winsize;
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::socket;
+use crate::sys::again::again;
 use crate::sys::path::{create_plain_file_in_root, open_in_root};
 use crate::sys::terminal::open_follower;
 
@@ -29,14 +30,14 @@ pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) 
     let follower = open_follower(&leader).context("open the terminal")?;
     if let Some((rows, columns)) = size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&leader, size).context("set terminal size")?;
+        again(|| rustix::termios::tcsetwinsize(&leader, size)).context("set terminal size")?;
     }
     // Engines expect this name as payload.
     socket::send(socket, &leader, b"/dev/ptmx").context("send the terminal")?;
-    rustix::process::ioctl_tiocsctty(&follower).context("take controlling terminal")?;
-    rustix::stdio::dup2_stdin(&follower)?;
-    rustix::stdio::dup2_stdout(&follower)?;
-    rustix::stdio::dup2_stderr(&follower)?;
+    again(|| rustix::process::ioctl_tiocsctty(&follower)).context("take controlling terminal")?;
+    again(|| rustix::stdio::dup2_stdin(&follower)).context("become standard input")?;
+    again(|| rustix::stdio::dup2_stdout(&follower)).context("become standard output")?;
+    again(|| rustix::stdio::dup2_stderr(&follower)).context("become standard error")?;
     Ok(follower)
 }
 
@@ -45,37 +46,38 @@ pub fn attach_plain(root: &OwnedFd, size: Option<(u16, u16)>, socket: &OwnedFd) 
 fn open_leader(root: &OwnedFd) -> Result<OwnedFd> {
     let directory = open_in_root(root, Path::new("/dev/pts"), OFlags::PATH | OFlags::DIRECTORY)
         .context("open /dev/pts: is devpts mounted there?")?;
-    if rustix::fs::fstatfs(&directory)?.f_type as i64 != DEVPTS_SUPER_MAGIC {
+    if again(|| rustix::fs::fstatfs(&directory)).context("look at /dev/pts")?.f_type != DEVPTS_SUPER_MAGIC {
         return Err(Error::new(Kind::System, "/dev/pts is not a devpts"));
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::openat2(&directory, "ptmx", flags, Mode::empty(), resolve).context("open /dev/pts/ptmx")
+    again(|| rustix::fs::openat2(&directory, "ptmx", flags, Mode::empty(), resolve))
+        .context("open /dev/pts/ptmx")
 }
 
 fn bind_console(root: &OwnedFd, follower: &OwnedFd) -> Result<()> {
     // A link there could put it over any file of the container.
-    let onto = create_plain_file_in_root(root, Path::new("/dev/console"))?;
+    let onto = create_plain_file_in_root(root, Path::new("/dev/console")).context("create mount point")?;
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(follower.as_fd(), "", flags)?;
-    Ok(move_onto(&mount, &onto)?)
+    let mount =
+        again(|| rustix::mount::open_tree(follower.as_fd(), "", flags)).context("copy the terminal")?;
+    move_onto(&mount, &onto).context("attach")
 }
 
 /// Puts the container's own null device in the place of the host's, if a stream is that: a file of the host's
 /// /dev is a way out, and one that is not in the container's mounts could not be saved by criu.
 pub fn reopen_null(root: &OwnedFd) -> Result<()> {
     use rustix::fs::FileType;
-    let is_null = |fd: std::os::fd::BorrowedFd<'_>| {
-        rustix::fs::fstat(fd).is_ok_and(|stat| {
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
-        })
+    let is_null = |fd: std::os::fd::BorrowedFd<'_>| -> Result<bool> {
+        let stat = again(|| rustix::fs::fstat(fd)).context("look whether a stream is /dev/null")?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        Ok(kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3))
     };
     let streams = [
-        is_null(std::io::stdin().as_fd()),
-        is_null(std::io::stdout().as_fd()),
-        is_null(std::io::stderr().as_fd()),
+        is_null(std::io::stdin().as_fd())?,
+        is_null(std::io::stdout().as_fd())?,
+        is_null(std::io::stderr().as_fd())?,
     ];
     if streams == [false; 3] {
         return Ok(());
@@ -83,18 +85,19 @@ pub fn reopen_null(root: &OwnedFd) -> Result<()> {
     // A container need not have one, and what is there need not be one: it is looked at before it is opened, and
     // opened so that it neither waits for somebody nor becomes our terminal if it is another by then.
     let path = Path::new("/dev/null");
-    if !open_in_root(root, path, OFlags::PATH).is_ok_and(|file| is_null(file.as_fd())) {
-        return Ok(());
+    match open_in_root(root, path, OFlags::PATH) {
+        Ok(file) if is_null(file.as_fd())? => {}
+        _ => return Ok(()),
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
     let Ok(null) = open_in_root(root, path, flags) else { return Ok(()) };
-    if !is_null(null.as_fd()) {
+    if !is_null(null.as_fd())? {
         return Ok(());
     }
-    rustix::fs::fcntl_setfl(&null, OFlags::RDWR)?;
+    again(|| rustix::fs::fcntl_setfl(&null, OFlags::RDWR)).context("let /dev/null block")?;
     let replace = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
     for (replace, _) in replace.iter().zip(streams).filter(|(_, is_null)| *is_null) {
-        replace(&null).context("put the container's /dev/null in the place of the host's")?;
+        again(|| replace(&null)).context("put the container's /dev/null in the place of the host's")?;
     }
     Ok(())
 }
@@ -106,13 +109,13 @@ pub fn give_streams_to(uid: u32) -> Result<()> {
     use rustix::fs::{FileType, Uid};
     let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for stream in [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()] {
-        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let Ok(stat) = again(|| rustix::fs::fstat(stream)) else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_null = kind == FileType::CharacterDevice && !rustix::termios::isatty(stream);
         if is_null || kind == FileType::RegularFile || stat.st_uid == uid {
             continue;
         }
-        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
+        match again(|| rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None)) {
             // In a user namespace the stream's owner may have no id here; a read-only or socket stream can't.
             Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {}
             Err(errno) => return Err(errno).context("give the standard streams to the user"),

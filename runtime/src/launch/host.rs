@@ -3,18 +3,20 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::error::{Error, Kind};
+use crate::error::{Cause as _, Error, Kind};
 use crate::plan::Plan;
 use crate::plan::findings::Findings;
 use crate::plan::mounts::{MountStep, What};
 use crate::plan::process::ProcessPlan;
+use crate::sys::again::again;
+use crate::sys::files;
 
 /// linux/magic.h
 const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
 
 /// Everything that this host lacks for the plan.
 pub fn check(plan: &Plan, findings: &mut Findings) {
-    if !plan.rootfs.is_dir() {
+    if !files::is_dir(&plan.rootfs).unwrap_or(true) {
         let message = format_args!("{} is not a directory: no such file or directory", plan.rootfs.display());
         findings.push(absent("root.path", message, &plan.rootfs));
     }
@@ -28,7 +30,7 @@ pub fn check(plan: &Plan, findings: &mut Findings) {
         check_source(step, findings);
     }
     for (kind, path) in &plan.namespaces.join {
-        if !path.exists() {
+        if !files::exists(path).unwrap_or(true) {
             let message = format_args!("{}: no such file or directory", path.display());
             findings.push(absent("linux.namespaces", message, path));
         } else if is_own(*kind, path) && !plan.sysctl.is_empty() && *kind == libc::CLONE_NEWNET {
@@ -60,9 +62,9 @@ fn absent(field: &str, message: impl std::fmt::Display, path: &Path) -> Error {
 
 fn check_source(step: &MountStep, findings: &mut Findings) {
     if let What::Bind { source, inside: None, .. } = &step.what
-        && let Err(error) = std::fs::symlink_metadata(source)
+        && let Err(error) = files::symlink_metadata(source)
     {
-        let error = Error::from(error).on_path(source);
+        let error = error.into_error().on_path(source);
         let message = format!("bind source {}: {error}", source.display());
         let field = format!("mounts[{}].source", step.index);
         let errno = error.errno().unwrap_or(libc::ENOENT);
@@ -73,7 +75,7 @@ fn check_source(step: &MountStep, findings: &mut Findings) {
 /// Whether the namespace file is that of this process.
 fn is_own(kind: i32, path: &Path) -> bool {
     let own = if kind == libc::CLONE_NEWNET { "/proc/self/ns/net" } else { return false };
-    let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let identity = |path: &Path| files::metadata(path).map(|m| (m.dev(), m.ino())).ok();
     identity(path).is_some_and(|it| Some(it) == identity(Path::new(own)))
 }
 
@@ -92,10 +94,10 @@ pub fn hard_limit(number: u32) -> Option<u64> {
 
 /// Whether SELinux is loaded: its file system is then mounted (selinux(8)).
 pub fn selinux_is_enabled() -> bool {
-    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|fs| fs.f_type == SELINUX_MAGIC)
+    again(|| rustix::fs::statfs("/sys/fs/selinux")).is_ok_and(|fs| fs.f_type == SELINUX_MAGIC)
 }
 
 /// Whether AppArmor is loaded and enabled (apparmor(7)).
 pub fn apparmor_is_enabled() -> bool {
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+    files::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
 }

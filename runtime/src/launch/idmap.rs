@@ -4,7 +4,6 @@
 //! Whoever may set any id writes the maps himself. An ordinary user may map his own id alone that way; for
 //! more, the set-user-ID programs newuidmap(1) and newgidmap(1) look up in /etc/subuid what is his.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
@@ -13,16 +12,20 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::sync;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Cause as _, Context, Error, Kind, Result};
 use crate::plan::mounts::Ids;
 use crate::plan::namespaces::map_text;
 use crate::spec::IdMapping;
+use crate::sys::again::again;
+use crate::sys::capabilities::has_capability;
+use crate::sys::files;
 use crate::sys::mount::set_idmap;
 use crate::sys::process::{Cloned, clone3, exit_now};
 
 /// Writes `uid_map` and `gid_map` of `pid`.
 pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
-    if has(caps::Capability::CAP_SETUID) && has(caps::Capability::CAP_SETGID) {
+    let has = |capability| has_capability(capability).context("ask for own capabilities");
+    if has("CAP_SETUID")? && has("CAP_SETGID")? {
         write_file(pid, "gid_map", &map_text(gids))?;
         return write_file(pid, "uid_map", &map_text(uids));
     }
@@ -40,10 +43,6 @@ pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     }
 }
 
-fn has(capability: caps::Capability) -> bool {
-    caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false)
-}
-
 /// Whether a map is one of this id alone, which everybody may write.
 pub fn is_only(maps: &[IdMapping], id: u32) -> bool {
     matches!(maps, [map] if map.size == 1 && map.host_id == id)
@@ -51,14 +50,14 @@ pub fn is_only(maps: &[IdMapping], id: u32) -> bool {
 
 fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{name}");
-    std::fs::write(&path, text).on(&format!("write {:?} to", text.trim_end()), path)
+    files::write(&path, text).on(&format!("write {:?} to", text.trim_end()), path)
 }
 
 fn by_program(program: &str, pid: i32, maps: &[IdMapping]) -> Result<()> {
     let numbers = maps.iter().flat_map(|m| [m.container_id, m.host_id, m.size]);
     let mut command = Command::new(program);
     command.arg(pid.to_string()).args(numbers.map(|n| n.to_string()));
-    let output = command.output().with_context(|| format!("run {program} (package uidmap)"))?;
+    let output = again(|| command.output()).with_context(|| format!("run {program} (package uidmap)"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -71,7 +70,7 @@ pub fn map(mount: impl AsFd, recursive: bool, namespace: impl AsFd) -> Result<()
     set_idmap(mount.as_fd(), recursive, namespace.as_fd()).map_err(|errno| {
         let kind = rustix::fs::fstatfs(&mount).map_or(0, |about| about.f_type);
         let why = if errno == Errno::INVAL { why_invalid(kind) } else { "map its ids" };
-        Error::from(errno).prefixed(why)
+        errno.into_error().prefixed(why)
     })
 }
 
@@ -88,7 +87,7 @@ fn why_invalid(kind: FsWord) -> &'static str {
 /// takes to open it.
 pub fn namespace(ids: &Ids) -> Result<OwnedFd> {
     let (uids, gids) = match ids {
-        Ids::Namespace(path) => return Ok(File::open(path).on("open", path)?.into()),
+        Ids::Namespace(path) => return Ok(files::open(path).on("open", path)?.into()),
         Ids::Ranges(uids, gids) => (uids, gids),
     };
     let (ours, theirs) = sync::pair()?;
@@ -103,12 +102,12 @@ pub fn namespace(ids: &Ids) -> Result<OwnedFd> {
     drop(theirs);
     let opened = write(pid, uids, gids).and_then(|()| {
         let path = format!("/proc/{pid}/ns/user");
-        Ok(File::open(&path).on("open", path)?.into())
+        Ok(files::open(&path).on("open", path)?.into())
     });
     if let Some(pid) = Pid::from_raw(pid) {
-        rustix::process::kill_process(pid, Signal::KILL)
+        again(|| rustix::process::kill_process(pid, Signal::KILL))
             .context("end the process that holds an id mapping")?;
-        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
+        again(|| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()))
             .context("wait for the process that held an id mapping")?;
     }
     opened

@@ -3,6 +3,7 @@
 //! Links in the root are the image's, so a path that comes into it must be followed by init, below the root. That
 //! it does need not be seen by its spelling: it may go up and down again, or by a link of the host.
 
+use crate::sys::again::again;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -26,7 +27,7 @@ pub enum Place {
 /// Finds `source`. A path without links is what it says, and most have none.
 pub fn find(source: &Path, rootfs: &Path) -> Result<Place> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+    match again(|| rustix::fs::openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)) {
         Err(Errno::LOOP) => walk(source, rootfs),
         found => found.map(Place::Host),
     }
@@ -47,14 +48,14 @@ fn walk(source: &Path, rootfs: &Path) -> Result<Place> {
             continue;
         }
         let next = open(&place, Path::new(&step), OFlags::NOFOLLOW)?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&next)?.st_mode) != FileType::Symlink {
+        if FileType::from_raw_mode(again(|| rustix::fs::fstat(&next))?.st_mode) != FileType::Symlink {
             place = next;
-        } else if rustix::fs::fstatfs(&next)?.f_type == libc::PROC_SUPER_MAGIC && is_magic(&next)? {
+        } else if again(|| rustix::fs::fstatfs(&next))?.f_type == libc::PROC_SUPER_MAGIC && is_magic(&next)? {
             // What such a link says is not where it leads. The caller has named it, by its /proc.
             place = open(&place, Path::new(&step), OFlags::empty())?;
         } else {
             links = links.checked_sub(1).ok_or(Errno::LOOP)?;
-            let target = rustix::fs::readlinkat(&next, "", Vec::new())?;
+            let target = again(|| rustix::fs::readlinkat(&next, "", Vec::new()))?;
             rest.extend(steps(&PathBuf::from(OsString::from_vec(target.into_bytes()))));
         }
     }
@@ -62,16 +63,16 @@ fn walk(source: &Path, rootfs: &Path) -> Result<Place> {
 }
 
 fn open(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    rustix::fs::openat(at, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty())
+    again(|| rustix::fs::openat(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty()))
 }
 
 fn identity(file: &OwnedFd) -> Result<(u64, u64)> {
-    rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino))
+    again(|| rustix::fs::fstat(file)).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// /proc/self, /proc/thread-self and /proc/mounts are links like others; those of a process are not.
 fn is_magic(link: &OwnedFd) -> Result<bool> {
-    let target = rustix::fs::readlinkat(link, "", Vec::new())?;
+    let target = again(|| rustix::fs::readlinkat(link, "", Vec::new()))?;
     let target = Path::new(OsStr::from_bytes(target.as_bytes()));
     Ok(target.is_absolute() || target.as_os_str().as_bytes().contains(&b':'))
 }

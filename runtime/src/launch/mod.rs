@@ -17,10 +17,15 @@ pub mod sync;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
 use sync::{Message, Sync};
+
+/// How long a process may take from closing its end of the dialogue to being dead.
+const LAST_MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// A process of the container that this runtime process is the parent of.
 #[derive(Debug)]
@@ -40,7 +45,8 @@ impl Init {
     pub fn adopt(pid: i32, sync: Sync) -> Result<Init> {
         let number =
             rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::new(Kind::System, "no child"))?;
-        let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty()).context("open pidfd")?;
+        let pidfd =
+            again(|| rustix::process::pidfd_open(number, PidfdFlags::empty())).context("open pidfd")?;
         Ok(Init { pid, pidfd, born_inside: false, sync, released: false })
     }
 
@@ -48,7 +54,14 @@ impl Init {
     pub fn tell(&mut self, message: &Message) -> Result<()> {
         match self.sync.send(message) {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.explain(error)),
+            Err(error) if !matches!(error.errno(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Err(error.prefixed(format_args!("tell init: {message:?}")))
+            }
+            // Nobody is there any more; it may have said why.
+            Err(error) => match self.sync.receive() {
+                Ok(Some(Message::Failed(said))) => Err(in_init(said)),
+                _ => Err(self.explain(error)),
+            },
         }
     }
 
@@ -69,7 +82,10 @@ impl Init {
             match self.sync.receive()? {
                 Some(Message::RunHooks) => return Ok(()),
                 Some(Message::MapIds { tree, namespace, recursive }) => {
-                    let take = |fd| rustix::process::pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty());
+                    let take = |fd| {
+                        again(|| rustix::process::pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty()))
+                            .context("take a mount source")
+                    };
                     let (tree, namespace) = (take(tree)?, take(namespace)?);
                     idmap::map(tree, recursive, namespace).context("mount source")?;
                     self.tell(&Message::IdsMapped)?;
@@ -108,7 +124,7 @@ impl Init {
             Some(Message::Failed(error)) => return Err(in_init(error)),
             other => return Err(unexpected(&other, "Listener")),
         };
-        let listener = rustix::process::pidfd_getfd(&self.pidfd, number, PidfdGetfdFlags::empty())
+        let listener = again(|| rustix::process::pidfd_getfd(&self.pidfd, number, PidfdGetfdFlags::empty()))
             .context("take the seccomp listener")?;
         take(listener)?;
         self.tell(&Message::ListenerTaken)
@@ -120,11 +136,16 @@ impl Init {
     }
 
     /// Adds how it died, if it died by a signal, to an error that says only that it is gone.
+    ///
+    /// Its end of the dialogue closes a moment before it can be waited for, but not always because it dies.
     fn explain(&mut self, error: Error) -> Error {
-        let status = rustix::process::waitid(
-            WaitId::PidFd(self.pidfd_ref()),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        );
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let dead = again(|| rustix::event::poll(&mut fds, Some(&LAST_MOMENT))).is_ok_and(|ready| ready > 0);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let status = match dead {
+            true => again(|| rustix::process::waitid(WaitId::PidFd(self.pidfd_ref()), options)),
+            false => Ok(None),
+        };
         match status.ok().flatten().and_then(|s| s.terminating_signal()) {
             Some(9) => {
                 Error::new(Kind::System, "init was killed: out of memory? the memory limit may be too low")
@@ -152,8 +173,8 @@ impl Drop for Init {
     fn drop(&mut self) {
         if !self.released {
             // It is our own child and was not waited for, so both can fail only because it is gone already.
-            rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL).ok();
-            rustix::process::waitid(WaitId::PidFd(self.pidfd_ref()), WaitIdOptions::EXITED).ok();
+            again(|| rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL)).ok();
+            again(|| rustix::process::waitid(WaitId::PidFd(self.pidfd_ref()), WaitIdOptions::EXITED)).ok();
         }
     }
 }

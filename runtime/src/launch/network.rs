@@ -12,6 +12,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::network::NetDevice;
+use crate::sys::again::again;
+use crate::sys::files;
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
 const NLMSG_ERROR: u16 = 2;
@@ -38,7 +40,7 @@ pub fn move_in(devices: &[NetDevice], pid: i32) -> Result<()> {
         return Ok(());
     }
     let path = format!("/proc/{pid}/ns/net");
-    let namespace = File::open(&path).on("open", path)?;
+    let namespace = files::open(&path).on("open", path)?;
     let host = Netlink::open()?;
     let inside = open_inside(&namespace)?;
     for device in devices {
@@ -49,7 +51,8 @@ pub fn move_in(devices: &[NetDevice], pid: i32) -> Result<()> {
 }
 
 fn move_one(device: &NetDevice, host: &Netlink, inside: &Netlink, namespace: &File) -> Result<()> {
-    let index = nix::net::if_::if_nametoindex(device.host_name.as_str()).context("find the device")?;
+    let index =
+        again(|| nix::net::if_::if_nametoindex(device.host_name.as_str())).context("find the device")?;
     let addresses = host.addresses(index)?;
     let before = inside.links()?;
     let name = [device.name.as_bytes(), b"\0"].concat();
@@ -79,7 +82,7 @@ fn move_one(device: &NetDevice, host: &Netlink, inside: &Netlink, namespace: &Fi
 /// Sets the loopback device of `pid`'s network namespace up.
 pub fn set_loopback_up(pid: i32) -> Result<()> {
     let path = format!("/proc/{pid}/ns/net");
-    let namespace = File::open(&path).on("open", path)?;
+    let namespace = files::open(&path).on("open", path)?;
     inside(&namespace, || crate::sys::network::set_loopback_up().context("set lo up"))
 }
 
@@ -89,11 +92,11 @@ fn open_inside(namespace: &File) -> Result<Netlink> {
 }
 
 fn inside<T>(namespace: &File, story: impl FnOnce() -> Result<T>) -> Result<T> {
-    let own = File::open("/proc/self/ns/net").on("open", "/proc/self/ns/net")?;
-    nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
+    let own = files::open("/proc/self/ns/net").on("open", "/proc/self/ns/net")?;
+    again(|| nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET))
         .context("enter the container's network namespace")?;
     let result = story();
-    nix::sched::setns(own.as_fd(), CloneFlags::CLONE_NEWNET)
+    again(|| nix::sched::setns(own.as_fd(), CloneFlags::CLONE_NEWNET))
         .context("return to the own network namespace")?;
     result
 }
@@ -103,7 +106,7 @@ struct Netlink(OwnedFd);
 impl Netlink {
     fn open() -> Result<Netlink> {
         let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol);
+        let socket = again(|| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol));
         Ok(Netlink(socket.context("open netlink socket")?))
     }
 
@@ -111,12 +114,13 @@ impl Netlink {
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<(u16, Vec<u8>)>> {
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX).saturating_add(16);
         let header = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8]].concat();
-        send(self.0.as_raw_fd(), &[&header, body].concat(), MsgFlags::empty())
+        again(|| send(self.0.as_raw_fd(), &[&header, body].concat(), MsgFlags::empty()))
             .context("send to the kernel")?;
         let mut answers = Vec::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).context("read netlink")?;
+            let length =
+                again(|| recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())).context("read netlink")?;
             let mut rest = buffer.get(..length).unwrap_or_default();
             while let Some((kind, body, after)) = next_message(rest) {
                 rest = after;
@@ -125,7 +129,7 @@ impl Netlink {
                     NLMSG_ERROR => {
                         let code = body.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
                         let error = std::io::Error::from_raw_os_error(code.saturating_neg());
-                        return if code == 0 { Ok(answers) } else { Err(error.into()) };
+                        return if code == 0 { Ok(answers) } else { Err(error).context("netlink") };
                     }
                     kind => answers.push((kind, body.to_vec())),
                 }

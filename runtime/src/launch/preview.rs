@@ -21,6 +21,9 @@ use crate::plan::process::resource;
 use crate::plan::{Plan, sysctl};
 use crate::rdt::Group;
 use crate::spec::{Linux, Process, Spec};
+use crate::sys::again::again;
+use crate::sys::capabilities::has_capability;
+use crate::sys::files;
 
 /// Everything that this host lacks for the plan, and for the limits, which are no part of it.
 pub fn check(spec: &Spec, plan: &Plan, cgroup: Option<&Cgroup>, findings: &mut Findings) {
@@ -58,7 +61,7 @@ fn exists(folder: &str, name: &str) -> bool {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    files::read_to_string(path).unwrap_or_default()
 }
 
 /// Kinds that the kernel was built without, or that the host's owner has turned off (namespaces(7)).
@@ -107,11 +110,15 @@ fn check_filesystems(plan: &Plan, findings: &mut Findings) {
 /// is told to make the file system (fsconfig(2)). Old file systems say nothing until then, and an ordinary user may
 /// not even ask.
 fn check_options(index: usize, fs: &NewFs, findings: &mut Findings) {
-    let Ok(context) = rustix::mount::fsopen(fs.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC) else { return };
+    let Ok(context) = again(|| rustix::mount::fsopen(fs.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)) else {
+        return;
+    };
     for (key, value) in &fs.parameters {
         let taken = match value {
-            Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), key.as_str(), value.as_str()),
-            None => rustix::mount::fsconfig_set_flag(context.as_fd(), key.as_str()),
+            Some(value) => {
+                again(|| rustix::mount::fsconfig_set_string(context.as_fd(), key.as_str(), value.as_str()))
+            }
+            None => again(|| rustix::mount::fsconfig_set_flag(context.as_fd(), key.as_str())),
         };
         if taken == Err(Errno::INVAL) && key != "iversion" {
             let option = value.as_ref().map_or(key.clone(), |value| format!("{key}={value}"));
@@ -227,7 +234,7 @@ fn check_privileges(plan: &Plan, findings: &mut Findings) {
 
 /// What takes a privilege that this process does not have, and profiles that nobody has loaded.
 fn check_process(process: &Process, findings: &mut Findings) {
-    let may_raise = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE);
+    let may_raise = has_capability("CAP_SYS_RESOURCE");
     if !may_raise.unwrap_or(false) {
         for (index, wish) in process.rlimits.iter().enumerate() {
             let own = resource(&wish.kind).and_then(host::hard_limit);

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, describe_errno};
 use crate::plan::Plan;
 use crate::plan::findings::Findings;
 use crate::plan::process::ProcessPlan;
+use crate::sys::again::again;
 use crate::sys::path::open_plain_in_root;
 
 /// The kernel's own bound on symbolic links in one path (path_resolution(7)).
@@ -24,7 +25,7 @@ const MOST_LINKS: u32 = 40;
 /// Finds programs that are missing or can't be executed.
 pub fn check(plan: &Plan, findings: &mut Findings) {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(&plan.rootfs, flags, Mode::empty()).ok();
+    let root = again(|| rustix::fs::open(&plan.rootfs, flags, Mode::empty())).ok();
     let root =
         root.map(|fd| Root { fd, mounts: plan.mounts.iter().map(|m| m.destination.as_path()).collect() });
     for (kind, list) in plan.hooks.lists() {
@@ -32,7 +33,7 @@ pub fn check(plan: &Plan, findings: &mut Findings) {
             let verdict = match (kind, &root) {
                 ("startContainer", Some(root)) => root.verdict(&hook.path),
                 ("startContainer", None) => Ok(()),
-                _ => rustix::fs::stat(&hook.path).and_then(|stat| executable(&stat)),
+                _ => again(|| rustix::fs::stat(&hook.path)).and_then(|stat| executable(&stat)),
             };
             if let Err(errno) = verdict {
                 findings.push(refusal(&format!("hooks.{kind}[{index}].path"), &hook.path, errno));
@@ -57,7 +58,17 @@ fn find(root: &Root<'_>, process: &ProcessPlan, name: &Path) -> Result<(), Error
         match root.verdict(&process.cwd.join(OsStr::from_bytes(folder)).join(name)) {
             Ok(()) => return Ok(()),
             Err(Errno::ACCESS) => refused = Some(refusal(field, name, Errno::ACCESS)),
-            Err(_) => {}
+            Err(
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::ISDIR
+                | Errno::LOOP
+                | Errno::NAMETOOLONG
+                | Errno::STALE
+                | Errno::NODEV
+                | Errno::TIMEDOUT,
+            ) => {}
+            Err(errno) => return Err(refusal(field, name, errno)),
         }
     }
     Err(refused.unwrap_or_else(|| {
@@ -108,7 +119,7 @@ impl Root<'_> {
                         return Ok(None);
                     }
                     let fd = open_plain_in_root(&self.fd, &next, OFlags::PATH | OFlags::NOFOLLOW)?;
-                    let mode = rustix::fs::fstat(&fd)?.st_mode;
+                    let mode = again(|| rustix::fs::fstat(&fd))?.st_mode;
                     if FileType::from_raw_mode(mode) != FileType::Symlink {
                         place = next;
                         continue;
@@ -116,13 +127,13 @@ impl Root<'_> {
                     if links.next().is_none() {
                         return Err(Errno::LOOP);
                     }
-                    let target = rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes();
+                    let target = again(|| rustix::fs::readlinkat(&fd, "", Vec::new()))?.into_bytes();
                     rest.extend(steps(&PathBuf::from(std::ffi::OsString::from_vec(target))));
                 }
                 _ => {}
             }
         }
-        Ok(Some(rustix::fs::fstat(open_plain_in_root(&self.fd, &place, OFlags::PATH)?)?))
+        Ok(Some(again(|| rustix::fs::fstat(open_plain_in_root(&self.fd, &place, OFlags::PATH)?))?))
     }
 }
 

@@ -9,14 +9,16 @@ use std::path::Path;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::error::{Context, Result};
+use crate::sys::again::again;
+use crate::sys::stream::Stream;
 
 /// Connects to the socket at `path`, however long the path is: sun_path holds 108 bytes, a descriptor's
 /// name in /proc fits. `what` is named in the error.
 pub fn connect(what: &str, path: &Path) -> Result<OwnedFd> {
     let open = || -> std::io::Result<UnixStream> {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
-        UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        let file = again(|| rustix::fs::open(path, flags, rustix::fs::Mode::empty()))?;
+        again(|| UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())))
     };
     Ok(open().on(&format!("connect to {what}"), path)?.into())
 }
@@ -25,9 +27,9 @@ pub fn connect(what: &str, path: &Path) -> Result<OwnedFd> {
 pub fn send(socket: &OwnedFd, fd: impl AsFd, payload: &[u8]) -> Result<()> {
     let fds = [fd.as_fd().as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&fds)];
-    let sent =
+    let sent = again(|| {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(payload)], &rights, MsgFlags::MSG_NOSIGNAL, None)
-            .context("send a descriptor")?;
-    let mut rest = UnixStream::from(socket.try_clone()?);
-    Ok(rest.write_all(payload.get(sent..).unwrap_or_default())?)
+    })
+    .context("send a descriptor")?;
+    Stream(socket).write_all(payload.get(sent..).unwrap_or_default()).context("send a descriptor's name")
 }

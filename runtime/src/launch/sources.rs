@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountStep, What};
+use crate::sys::again::again;
 use crate::sys::mount::{MountAttr, mount_setattr};
 use crate::sys::process::in_user_namespace;
 
@@ -47,7 +48,7 @@ pub enum Source {
 /// namespace, which root of another one has not.
 pub fn can_open() -> bool {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    rustix::mount::open_tree(CWD, "/", flags).is_ok()
+    again(|| rustix::mount::open_tree(CWD, "/", flags)).is_ok()
 }
 
 /// Opens all, or nothing where this process may not make detached mounts. Told by the first that it makes: one only to
@@ -128,7 +129,8 @@ fn bind(source: &Path, recursive: bool, plan: &Plan) -> rustix::io::Result<Sourc
         Place::Host(file) => file,
     };
     let tree = copy_of(&file, Path::new(""), recursive, plan.root_propagation.inherited)?;
-    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
+    let is_directory =
+        FileType::from_raw_mode(again(|| rustix::fs::fstat(&tree))?.st_mode) == FileType::Directory;
     Ok(Source::Host(tree, is_directory))
 }
 
@@ -136,7 +138,7 @@ fn copy_of(at: impl AsFd, path: &Path, recursive: bool, propagation: u64) -> rus
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
-    let tree = rustix::mount::open_tree(at, path, flags)?;
+    let tree = again(|| rustix::mount::open_tree(at.as_fd(), path, flags))?;
     keep_apart(&tree, recursive, propagation)?;
     Ok(tree)
 }
@@ -152,7 +154,7 @@ pub fn keep_apart(tree: &OwnedFd, recursive: bool, propagation: u64) -> rustix::
 fn open_null() -> Result<OwnedFd> {
     let path = "/dev/null";
     let null = copy_of(CWD, Path::new(path), false, libc::MS_PRIVATE).on("open", path)?;
-    let stat = rustix::fs::fstat(&null)?;
+    let stat = again(|| rustix::fs::fstat(&null)).context("look at /dev/null")?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3);
     if is_null {

@@ -13,7 +13,10 @@ use nix::sched::CloneFlags;
 use super::sync::{Message, Sync};
 use super::{Init, sync};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
+use crate::sys::files;
 use crate::sys::process::{Cloned, clone3, close_all_but, exit_now, prctl};
+use crate::sys::stream::Stream;
 
 /// What a new process joins before it is made.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl Birth<'_> {
     fn set_oom_score(&self, process: impl std::fmt::Display) -> Result<()> {
         let Some(score) = self.oom_score_adj else { return Ok(()) };
         let path = format!("/proc/{process}/oom_score_adj");
-        std::fs::write(&path, score.to_string())
+        files::write(&path, score.to_string())
             .on(&format!("write {score} to"), &path)
             .in_field("process.oomScoreAdj")
     }
@@ -117,7 +120,7 @@ pub fn spawn(
 /// holds the other end of the dialogue too, and waits for us.
 fn follow_intermediate(intermediate: i32, ours: Sync) -> Result<Init> {
     let intermediate = rustix::process::Pid::from_raw(intermediate);
-    rustix::process::waitpid(intermediate, rustix::process::WaitOptions::empty())
+    again(|| rustix::process::waitpid(intermediate, rustix::process::WaitOptions::empty()))
         .context("wait for intermediate")?;
     match ours.has_word()?.then(|| ours.receive()).transpose()?.flatten() {
         Some(Message::Spawned(pid)) => Init::adopt(pid, ours),
@@ -129,7 +132,7 @@ fn follow_intermediate(intermediate: i32, ours: Sync) -> Result<Init> {
 /// Runs `story` in the new process, and sends its error home.
 fn tell(given: &[RawFd], story: impl FnOnce(&mut Sync) -> Result<Infallible>, mut theirs: Sync) -> ! {
     let tell = |theirs: &mut Sync| -> Result<Infallible> {
-        let own = theirs.descriptor()?.as_raw_fd();
+        let own = theirs.descriptor().context("find the dialogue")?.as_raw_fd();
         let log = crate::log::descriptor();
         close_all_but(&[given, &[own], log.as_slice()].concat())
             .context("close the runtime's descriptors")?;
@@ -180,26 +183,32 @@ fn create_time_namespace(offsets: &str) -> Result<()> {
     // Opened first: the kernel asks who opened it whether the clocks may be set, and joins the file to whatever
     // namespace our children will have when it is written.
     let path = "/proc/self/timens_offsets";
-    let mut file = std::fs::OpenOptions::new().write(true).open(path).on("open", path)?;
+    let file = again(|| std::fs::OpenOptions::new().write(true).open(path)).on("open", path)?;
     crate::sys::process::unshare(libc::CLONE_NEWTIME)
         .context("create time namespace")
         .about("linux.namespaces")?;
-    if offsets.is_empty() { Ok(()) } else { file.write_all(offsets.as_bytes()).in_field("linux.timeOffsets") }
+    if offsets.is_empty() {
+        Ok(())
+    } else {
+        Stream(&file).write_all(offsets.as_bytes()).in_field("linux.timeOffsets")
+    }
 }
 
 fn join_all(join: &Join) -> Result<()> {
     match join {
-        Join::Process(pidfd, kinds) => nix::sched::setns(pidfd, CloneFlags::from_bits_retain(*kinds))
-            .context("join the container's namespaces"),
+        Join::Process(pidfd, kinds) => {
+            again(|| nix::sched::setns(pidfd, CloneFlags::from_bits_retain(*kinds)))
+                .context("join the container's namespaces")
+        }
         Join::Paths(paths) => {
             // All are opened first: after joining a mount namespace the paths would mean something else.
-            let open = |path: &PathBuf| File::open(path).on("open namespace", path);
+            let open = |path: &PathBuf| files::open(path).on("open namespace", path);
             let files = paths.iter().map(|(kind, path)| Ok((*kind, path, open(path)?)));
             let files = files.collect::<Result<Vec<_>>>()?;
             let (user, others): (Vec<_>, Vec<_>) =
                 files.iter().partition(|(kind, ..)| *kind == libc::CLONE_NEWUSER);
             let join = |(kind, _, file): &(i32, &PathBuf, File)| {
-                nix::sched::setns(file.as_fd(), CloneFlags::from_bits_retain(*kind))
+                again(|| nix::sched::setns(file.as_fd(), CloneFlags::from_bits_retain(*kind)))
             };
             // Either user namespace, ours or the one to be joined, may be the one with power over the others.
             let refused = |entry: &&(i32, &PathBuf, File)| {

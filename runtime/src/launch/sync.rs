@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::again::again;
 
 /// What can be said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,18 +75,20 @@ pub struct Sync(Option<OwnedFd>);
 
 /// Makes both ends.
 pub fn pair() -> Result<(Sync, Sync)> {
-    let (a, b) =
+    let (a, b) = again(|| {
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .context("create socket pair")?;
+    })
+    .context("create socket pair")?;
     Ok((Sync(Some(a)), Sync(Some(b))))
 }
 
 impl Sync {
     /// Whether there is something to receive, a message or the end.
     pub fn has_word(&self) -> Result<bool> {
-        let mut wanted = [PollFd::from_borrowed_fd(self.descriptor()?, PollFlags::IN)];
+        let mut wanted =
+            [PollFd::from_borrowed_fd(self.descriptor().context("look for a message")?, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        Ok(rustix::event::poll(&mut wanted, Some(&at_once)).context("look for a message")? > 0)
+        Ok(again(|| rustix::event::poll(&mut wanted, Some(&at_once))).context("look for a message")? > 0)
     }
 
     /// Ends the dialogue.
@@ -103,7 +106,7 @@ impl Sync {
         let mut packet = encode(message);
         packet.truncate(MAX_PACKET);
         // A closed socket is an error, or the end of a child that has its signals reset for execve already.
-        let sent = self.descriptor().and_then(|socket| rustix::io::write(socket, &packet));
+        let sent = self.descriptor().and_then(|socket| again(|| rustix::io::write(socket, &packet)));
         sent.context("talk to the other process")?;
         Ok(())
     }
@@ -112,10 +115,14 @@ impl Sync {
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = vec![0; MAX_PACKET];
         loop {
-            match self.descriptor().and_then(|socket| rustix::io::read(socket, packet.as_mut_slice())) {
-                Ok(0) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            match self
+                .descriptor()
+                .and_then(|socket| again(|| rustix::io::read(socket, packet.as_mut_slice())))
+            {
+                Ok(0) => return Ok(None),
                 Ok(length) => return decode(packet.get(..length).unwrap_or_default()).map(Some),
-                Err(rustix::io::Errno::INTR) => {}
+                // It was closed with words of ours unread. That is said once, and before what the other one said last.
+                Err(rustix::io::Errno::CONNRESET) => {}
                 Err(errno) => return Err(errno).context("listen to the other process"),
             }
         }
@@ -198,5 +205,16 @@ mod tests {
         for garbage in [&b""[..], b"S12", b"?"] {
             assert!(decode(garbage).is_err());
         }
+    }
+
+    #[test]
+    fn last_word_of_one_who_did_not_listen_any_more_arrives() {
+        let (ours, theirs) = pair().unwrap();
+        ours.send(&Message::Mapped).unwrap();
+        let last = Message::Failed(Error::invalid("x: y"));
+        theirs.send(&last).unwrap();
+        drop(theirs);
+        assert_eq!(ours.receive().unwrap(), Some(last));
+        assert_eq!(ours.receive().unwrap(), None);
     }
 }

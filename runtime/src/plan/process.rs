@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::str::FromStr as _;
 
 use super::findings::Findings;
 use super::scheduling::{self, Affinity, Scheduler};
 use crate::error::{Error, Result};
 use crate::spec;
+use crate::sys::capabilities;
 
 /// A program ready to be executed by whoever stands in the right namespaces.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ fn environment(list: &[String], findings: &mut Findings) -> Vec<CString> {
 
 /// As runc: of entries with one name the last counts, in the place of the last.
 fn last_of_each(env: Vec<CString>) -> Vec<CString> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     let mut is_first = |entry: &CString| {
         let name = entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
         seen.insert(name.to_owned())
@@ -224,9 +224,9 @@ fn capability_masks(sets: &spec::Capabilities, warnings: &mut Vec<String>) -> Ca
     let mut mask = |names: &[String]| {
         let mut mask = 0;
         for name in names {
-            match caps::Capability::from_str(name) {
-                Ok(capability) => mask |= 1 << capability.index(),
-                Err(_) => drop(unknown.insert(name.clone())),
+            match capabilities::mask_of(name) {
+                Some(bit) => mask |= bit,
+                None => drop(unknown.insert(name.clone())),
             }
         }
         mask
@@ -246,7 +246,8 @@ fn capability_masks(sets: &spec::Capabilities, warnings: &mut Vec<String>) -> Ca
     }
     // capabilities(7): the kernel refuses others.
     let allowed = inheritable & permitted;
-    for capability in caps::all().into_iter().filter(|c| ambient & !allowed & (1 << c.index()) != 0) {
+    let refused = |name: &&&str| capabilities::mask_of(name).is_some_and(|bit| ambient & !allowed & bit != 0);
+    for capability in capabilities::NAMES.iter().filter(refused) {
         let reason = "it is not both permitted and inheritable";
         warnings.push(format!("can't raise ambient capability {capability}: {reason}"));
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Group;
 use crate::error::{Context, Result};
+use crate::sys::files;
 
 /// The part `intel_rdt` of the statistics; what the processor does not have is left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -102,8 +103,8 @@ impl Group {
     fn read_nodes(&self, stats: &mut Stats) -> Result<()> {
         let folder = self.monitor.as_ref().unwrap_or(&self.dir).join("mon_data");
         let mut nodes = Vec::new();
-        for entry in std::fs::read_dir(&folder).on("read", &folder)? {
-            nodes.push(entry?.path());
+        for entry in files::entries(&folder).on("read", &folder)? {
+            nodes.push(folder.join(entry.name));
         }
         nodes.sort();
         let has = |file: &str| nodes.first().is_some_and(|node| node.join(file).exists());
@@ -121,13 +122,13 @@ impl Group {
 
 fn schemata(dir: &Path) -> Result<Vec<String>> {
     let path = dir.join("schemata");
-    let text = std::fs::read_to_string(&path).on("read", &path)?;
+    let text = files::read_to_string(&path).on("read", &path)?;
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())
 }
 
 /// A file's text; none when the processor lacks it.
 fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    files::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 /// Counters can read `Unavailable` or `Error`, which counts as nothing.

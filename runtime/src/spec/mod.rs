@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::sys::files;
 
 /// The newest version of the specification that this runtime knows.
 pub const VERSION: &str = "1.3.0";
@@ -194,7 +195,7 @@ pub fn load(bundle: &Path) -> Result<Spec> {
 
 /// The text of a config.json.
 pub fn read_text(path: &Path) -> Result<String> {
-    match std::fs::read_to_string(path) {
+    match files::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("JSON specification file {} not found", path.display());
             Err(Error::new(crate::error::Kind::NotFound, message).with_errno(libc::ENOENT).on_path(path))

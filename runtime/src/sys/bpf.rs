@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use rustix::io::Result;
 
+use super::again::again;
 use super::mount::last_errno;
 
 /// One eBPF instruction (`struct bpf_insn`): code, registers (source in the upper half), offset, immediate.
@@ -93,11 +94,13 @@ struct ProgramInfo {
 }
 
 fn bpf<T>(command: u32, attributes: &mut T) -> Result<i32> {
-    // SAFETY: the kernel reads and writes `size` bytes of the struct that is borrowed for the call; the pointers in
-    // it, if any, were made by the callers below from what they hold across the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 { Err(last_errno()) } else { Ok(result as i32) }
+    again(|| {
+        // SAFETY: the kernel reads and writes `size` bytes of the struct that is borrowed for the call; the pointers
+        // in it, if any, were made by the callers below from what they hold across the call.
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+        if result < 0 { Err(last_errno()) } else { Ok(result as i32) }
+    })
 }
 
 /// Loads a program; the kernel's verifier judges it.

@@ -9,8 +9,12 @@
 )]
 
 pub mod affinity;
+pub mod again;
 pub mod bpf;
+pub mod capabilities;
 pub mod file;
+pub mod files;
+pub mod missing;
 pub mod mount;
 pub mod mountinfo;
 pub mod network;
@@ -18,4 +22,6 @@ pub mod path;
 pub mod process;
 pub mod scheduling;
 pub mod seccomp;
+pub mod spawn;
+pub mod stream;
 pub mod terminal;

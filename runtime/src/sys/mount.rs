@@ -4,6 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
+use super::again::done;
+
 /// What to change on a mount: `MOUNT_ATTR_*` bits to set and to clear, and `MS_PRIVATE`, `MS_SLAVE`,
 /// `MS_SHARED` or `MS_UNBINDABLE` (0: leave as is).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub fn set_idmap(
 fn call(mount: BorrowedFd<'_>, recursive: bool, attr: &libc::mount_attr) -> rustix::io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, `attr` is borrowed across the call, its true size is given.
-    let result = unsafe {
+    done(|| unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
@@ -66,8 +68,7 @@ fn call(mount: BorrowedFd<'_>, recursive: bool, attr: &libc::mount_attr) -> rust
             std::ptr::from_ref(attr),
             size_of::<libc::mount_attr>(),
         )
-    };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    })
 }
 
 pub(super) fn last_errno() -> Errno {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
+use super::files;
 use crate::error::{Context, Result};
 
 /// One mount.
@@ -26,7 +27,7 @@ pub fn read() -> Result<Vec<Mount>> {
 
 /// The same from another process's file.
 pub fn read_from(path: &str) -> Result<Vec<Mount>> {
-    Ok(parse(&super::file::read(path).on("read", path)?))
+    Ok(parse(&files::read(path).on("read", path)?))
 }
 
 /// Reads the file's text. A line that is not of the form is left out.

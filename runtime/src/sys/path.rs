@@ -1,6 +1,7 @@
 //! Paths below a root that the container's image controls: every one is resolved by openat2(2) (Linux 5.6)
 //! from a directory descriptor, so that no symbolic link in it leads outside.
 
+use super::again::{again, done};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -34,7 +35,7 @@ fn open_resolved(
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     for _ in 0..MAX_TRIES {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) => {} // a rename elsewhere raced with a `..`: the kernel asks for another try
+            Err(Errno::AGAIN | Errno::INTR) => {} // a rename elsewhere raced with a `..`: the kernel asks for another try
             other => return other,
         }
     }
@@ -57,7 +58,7 @@ fn mkdir_all(root: BorrowedFd<'_>, path: &Path, links: u32) -> rustix::io::Resul
     }
     let (parent_path, name) = split(path)?;
     let parent = mkdir_all(root, &parent_path, links)?;
-    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+    match again(|| rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))) {
         Ok(()) => {}
         Err(Errno::EXIST) if links > 0 => {
             // There is something there and yet it does not resolve: a link to a directory still to be made.
@@ -82,7 +83,7 @@ pub fn create_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<O
         let (parent_path, name) = split(&path)?;
         let parent = mkdir_all(root, &parent_path, MAX_LINKS)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        match again(|| rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))) {
             Ok(_) => return open_plain_in_root(&parent, Path::new(name), OFlags::PATH),
             Err(Errno::EXIST) => match link_target(&parent, &parent_path, name)? {
                 Some(target) => path = target,
@@ -98,7 +99,7 @@ pub fn create_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<O
 pub fn create_plain_file_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let (parent, name) = parent_in_root(root, path)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+    match again(|| rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))) {
         Ok(_) | Err(Errno::EXIST) => open_plain_in_root(&parent, Path::new(name), OFlags::PATH),
         Err(errno) => Err(errno),
     }
@@ -115,17 +116,14 @@ pub fn parent_in_root(root: impl AsFd, path: &Path) -> rustix::io::Result<(Owned
 pub fn chmod(file: &OwnedFd, mode: u32) -> rustix::io::Result<()> {
     use std::os::fd::AsRawFd as _;
     // SAFETY: the path is a NUL-terminated literal and the rest are numbers.
-    let result = unsafe {
+    let changed = done(|| unsafe {
         libc::syscall(libc::SYS_fchmodat2, file.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
-    };
-    if result == 0 {
-        return Ok(());
-    }
-    match super::mount::last_errno() {
-        Errno::NOSYS => {
+    });
+    match changed {
+        Err(Errno::NOSYS) => again(|| {
             rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))
-        }
-        errno => Err(errno),
+        }),
+        other => other,
     }
 }
 
@@ -150,10 +148,10 @@ fn split(path: &Path) -> rustix::io::Result<(PathBuf, &OsStr)> {
 }
 
 fn link_target(parent: &OwnedFd, parent_path: &Path, name: &OsStr) -> rustix::io::Result<Option<PathBuf>> {
-    if rustix::fs::fstatfs(parent)?.f_type == libc::PROC_SUPER_MAGIC {
+    if again(|| rustix::fs::fstatfs(parent))?.f_type == libc::PROC_SUPER_MAGIC {
         return Err(Errno::LOOP); // what it leads to is not what it says, and nothing can be made here
     }
-    match rustix::fs::readlinkat(parent, name, Vec::new()) {
+    match again(|| rustix::fs::readlinkat(parent, name, Vec::new())) {
         Ok(target) => {
             use std::os::unix::ffi::OsStrExt as _;
             Ok(Some(parent_path.join(OsStr::from_bytes(target.as_bytes()))))

@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
+use super::again::{again, done, number};
+use super::files;
 use super::mount::last_errno;
 
 /// Which side of [`clone3`] one is on.
@@ -17,7 +19,8 @@ pub enum Cloned {
 }
 
 /// clone3(2) (Linux 5.3) without shared memory, as fork(2), plus `flags` (`CLONE_NEW*`, `CLONE_PARENT`), in the
-/// control group of the unified hierarchy whose directory is `cgroup` (`CLONE_INTO_CGROUP`, Linux 5.7).
+/// control group of the unified hierarchy whose directory is `cgroup` (`CLONE_INTO_CGROUP`, Linux 5.7). Where it is not to be
+/// had, which filters that can't look into its arguments see to, clone(2) does the same but for the control group.
 ///
 /// The process must have one thread: the child has only the caller's, and a lock that another one held (the
 /// allocator's, for one) would stay locked in it for ever. No module of this program starts threads.
@@ -35,11 +38,23 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     args.exit_signal = if parent_is_ours { libc::SIGCHLD as u64 } else { 0 };
-    // SAFETY: `args` and `pidfd` live across the call; no memory is shared, so the child runs on its own copy
-    // of this stack, and as this program has no threads no lock of another one is copied in its locked state.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let pid = again(|| {
+        // SAFETY: `args` and `pidfd` live across the call; no memory is shared, so the child runs on its own copy
+        // of this stack, and as this program has no threads no lock of another one is copied in its locked state.
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+        if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+    });
+    let pid = match pid {
+        Err(Errno::NOSYS) if cgroup.is_none() => again(|| {
+            let flags = args.flags | args.exit_signal;
+            let none = std::ptr::null_mut::<libc::c_void>();
+            // SAFETY: as above; without a stack of its own the child runs on its copy of this one.
+            let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) };
+            if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+        })?,
+        other => other?,
+    };
     match pid {
-        -1 => Err(last_errno()),
         0 => Ok(Cloned::Child),
         // SAFETY: the kernel has just put a new descriptor there, which nothing else knows of.
         pid => Ok(Cloned::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
@@ -49,13 +64,12 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
 /// unshare(2), for CLONE_NEWTIME and CLONE_NEWCGROUP; the libraries know the first not at all.
 pub fn unshare(namespaces: i32) -> Result<()> {
     // SAFETY: a number; nothing of this process's memory or descriptors is asked to be unshared.
-    let result = unsafe { libc::unshare(namespaces) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::unshare(namespaces) })
 }
 
 /// Whether this is another user namespace than the host's, which alone maps every id to itself (user_namespaces(7)).
 pub fn in_user_namespace() -> bool {
-    let map = super::file::read_text("/proc/self/uid_map").unwrap_or_default();
+    let map = files::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
@@ -72,26 +86,6 @@ pub fn begin() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Has the kernel kill what `command` starts when this process ends (prctl(2), PR_SET_PDEATHSIG).
-pub fn die_with_parent(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt as _;
-    let parent = std::process::id() as i32;
-    let ask = move || {
-        // SAFETY: the option takes a number.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0u64, 0u64, 0u64) } < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        // SAFETY: no arguments, no errors.
-        if unsafe { libc::getppid() } != parent {
-            return Err(std::io::ErrorKind::NotFound.into()); // it has ended before we asked
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only the two calls above are made, which are async-signal-safe (signal-safety(7)),
-    // and nothing is allocated.
-    unsafe { command.pre_exec(ask) };
-}
-
 /// Ends this process at once, without the exit handlers that belong to the process it was cloned from.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory of ours.
@@ -104,9 +98,15 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(args), pointers(env));
-    // SAFETY: both arrays end in NULL and hold pointers to strings that outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    last_errno()
+    let execute = || {
+        // SAFETY: both arrays end in NULL and hold pointers to strings that outlive the call.
+        unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        Err::<std::convert::Infallible, _>(last_errno())
+    };
+    match again(execute) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
 }
 
 /// execveat(2) with AT_EMPTY_PATH: runs the file that `file` refers to; returns only on error.
@@ -116,18 +116,30 @@ pub fn fexecve(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno
     };
     let (argv, envp) = (pointers(args), pointers(env));
     let flags = libc::AT_EMPTY_PATH;
-    // SAFETY: the path is a literal, both arrays end in NULL and hold pointers to strings that outlive the call.
-    unsafe {
-        libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), flags)
+    let execute = || {
+        // SAFETY: the path is a literal, both arrays end in NULL and hold pointers to strings that outlive the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                file.as_raw_fd(),
+                c"".as_ptr(),
+                argv.as_ptr(),
+                envp.as_ptr(),
+                flags,
+            )
+        };
+        Err::<std::convert::Infallible, _>(last_errno())
     };
-    last_errno()
+    match again(execute) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2) with CLOSE_RANGE_CLOEXEC, Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: only a flag of descriptors changes; none is closed under its owner.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
 }
 
 /// Closes all descriptors above 2 but `kept`. For a process that was just cloned and does not return to the frames that own
@@ -142,10 +154,7 @@ pub fn close_all_but(kept: &[RawFd]) -> Result<()> {
         let last = end.map_or(u32::MAX, |end| end.saturating_sub(1));
         if first <= last {
             // SAFETY: what owns these descriptors is in frames that this process never returns to.
-            let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-            if result != 0 {
-                return Err(last_errno());
-            }
+            done(|| unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
         }
         first = end.map_or(u32::MAX, |end| end.saturating_add(1).max(first));
     }
@@ -161,25 +170,7 @@ pub fn close_for_good(fd: RawFd) {
 /// A prctl(2) whose arguments are all plain numbers.
 pub fn prctl(option: i32, arg2: u64, arg3: u64) -> Result<()> {
     // SAFETY: the options used here (see the callers) take no pointers.
-    let result = unsafe { libc::prctl(option, arg2, arg3, 0u64, 0u64) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-/// capset(2) on this thread, each set a mask of bits `1 << capability`.
-pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    const VERSION_3: u32 = 0x2008_0522; // linux/capability.h, _LINUX_CAPABILITY_VERSION_3
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let half = |mask: u64, shift: u32| ((mask >> shift) & 0xffff_ffff) as u32;
-    let sets: [[u32; 3]; 2] =
-        [0, 32].map(|shift| [half(effective, shift), half(permitted, shift), half(inheritable, shift)]);
-    // SAFETY: version 3 reads a header and two triples of 32-bit words, which is what is passed.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::prctl(option, arg2, arg3, 0u64, 0u64) })
 }
 
 /// Joins a new session keyring of this name (keyctl(2) KEYCTL_JOIN_SESSION_KEYRING).
@@ -189,14 +180,12 @@ pub fn join_session_keyring(name: &CStr, searcher: Searcher) -> Result<()> {
     // What the kernel gives a session keyring: all to who possesses it, view, read and link to its owner.
     const DEFAULT: libc::c_ulong = 0x3f13_0000;
     let permissions = DEFAULT | searcher as libc::c_ulong;
-    // SAFETY: the name is NUL-terminated and lives across the call.
-    let serial = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
-    if serial < 0 {
-        return Err(last_errno());
-    }
+    let serial = number(|| {
+        // SAFETY: the name is NUL-terminated and lives across the call.
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }
+    })?;
     // SAFETY: all arguments are numbers.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SETPERM, serial, permissions) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    done(|| unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SETPERM, serial, permissions) })
 }
 
 /// Who besides its possessors may search a keyring: the bits of keyutils' KEY_USR_SEARCH and KEY_OTH_SEARCH.
@@ -212,19 +201,18 @@ pub enum Searcher {
 pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` lives across the call, and NULL says that the old one is not wanted.
-    let result = unsafe { libc::prlimit64(0, resource as _, &raw const limit, std::ptr::null_mut()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::prlimit64(0, resource as _, &raw const limit, std::ptr::null_mut()) })
 }
 
 /// Closes every descriptor from `first` on that this program was started with: what a careless caller left open
 /// is not for the container.
 pub fn close_inherited_from(first: u32) -> std::io::Result<()> {
-    let entries = std::fs::read_dir("/proc/self/fd")?.collect::<std::io::Result<Vec<_>>>()?;
-    let numbers = entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let entries = files::entries("/proc/self/fd")?;
+    let numbers = entries.iter().filter_map(|entry| entry.name.to_str()?.parse::<i32>().ok());
     for fd in numbers.filter(|fd| i64::from(*fd) >= i64::from(first)) {
         // SAFETY: only asks for a flag of whatever is there.
-        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+        let flags = number(|| unsafe { libc::fcntl(fd, libc::F_GETFD) });
+        if flags.is_ok_and(|flags| flags & i64::from(libc::FD_CLOEXEC) == 0) {
             // SAFETY: all that this program opens is close-on-exec from the start, and nothing that is has come
             // through an exec; so no part of this program owns it.
             unsafe { libc::close(fd) };
@@ -253,8 +241,7 @@ pub fn exit_on(signals: &[i32]) -> Result<()> {
 pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo asks for the one that kill(2) would make.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) })
 }
 
 /// Takes ownership of a descriptor that has just come over a socket (SCM_RIGHTS).
@@ -267,15 +254,13 @@ pub fn take_received(fd: i32) -> OwnedFd {
 /// EBADF for one that is not, or that is a standard stream.
 pub fn take_inherited(fd: i32) -> Result<OwnedFd> {
     // SAFETY: only asks for a flag of whatever is there.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    let flags = number(|| unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
     // All that this program opens is close-on-exec from the start, and nothing that is has come through an exec.
-    if fd <= libc::STDERR_FILENO || flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+    if fd <= libc::STDERR_FILENO || flags & i64::from(libc::FD_CLOEXEC) != 0 {
         return Err(Errno::BADF);
     }
     // SAFETY: only a flag changes; the descriptor is open, as has just been seen.
-    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(last_errno());
-    }
+    done(|| unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: it is open and came from whoever started us, so no part of this program owns it; and as it now is
     // close-on-exec, a second call for it fails.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -293,8 +278,7 @@ pub fn reset_signals() -> Result<()> {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8)
         };
     }
-    nix::sys::signal::SigSet::empty()
-        .thread_set_mask()
+    again(|| nix::sys::signal::SigSet::empty().thread_set_mask())
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
@@ -313,13 +297,11 @@ pub fn signal_text(signal: i32) -> String {
 /// An error when the descriptor numbered `fd` is not open.
 pub fn is_open(fd: i32) -> Result<()> {
     // SAFETY: only a flag is read.
-    let result = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    done(|| unsafe { libc::fcntl(fd, libc::F_GETFD) })
 }
 
 /// Clears close-on-exec of the descriptor numbered `fd`, for `--preserve-fds`; an error when it is not open.
 pub fn keep_on_exec(fd: i32) -> Result<()> {
     // SAFETY: only a flag changes, and nobody loses the descriptor.
-    let result = unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    done(|| unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })
 }

@@ -3,7 +3,7 @@
 
 use rustix::io::Result;
 
-use super::mount::last_errno;
+use super::again::done;
 use crate::plan::lists::Mask;
 use crate::plan::scheduling::{MemoryPolicy, Scheduler};
 
@@ -33,24 +33,21 @@ pub fn sched_setattr(wish: &Scheduler) -> Result<()> {
         period: wish.period,
     };
     // SAFETY: `attr` lives across the call and holds its own true size.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
 }
 
 /// ioprio_set(2) on this process group.
 pub fn ioprio_set(priority: i32) -> Result<()> {
     const IOPRIO_WHO_PGRP: i32 = 2;
     // SAFETY: the arguments are numbers.
-    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, 0, priority) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, 0, priority) })
 }
 
 /// sched_setaffinity(2) with a mask of any length.
 pub fn sched_setaffinity(pid: i32, mask: &Mask) -> Result<()> {
     let bytes = size_of_val(mask.0.as_slice());
     // SAFETY: the mask lives across the call and is as long as is said.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, bytes, mask.0.as_ptr()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, bytes, mask.0.as_ptr()) })
 }
 
 /// set_mempolicy(2) on this thread.
@@ -62,6 +59,5 @@ pub fn set_mempolicy(policy: &MemoryPolicy) -> Result<()> {
         false => (nodes.as_ptr(), nodes.len().saturating_mul(64).saturating_add(1)),
     };
     // SAFETY: the mask lives across the call; of the bit that is announced too many the kernel reads none.
-    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy.mode, pointer, bits) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    done(|| unsafe { libc::syscall(libc::SYS_set_mempolicy, policy.mode, pointer, bits) })
 }

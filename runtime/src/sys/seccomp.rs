@@ -4,6 +4,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use rustix::io::Result;
 
+use super::again::again;
 use super::mount::last_errno;
 use crate::plan::seccomp::{Instruction, Program};
 
@@ -25,14 +26,16 @@ pub fn load(program: &Program) -> Result<Option<OwnedFd>> {
     if program.notifies {
         flags |= NEW_LISTENER;
     }
-    // SAFETY: `argument` points to as many instructions of the kernel's layout (repr(C)) as it says, and both
-    // outlive the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const argument)
+    let load = || {
+        // SAFETY: `argument` points to as many instructions of the kernel's layout (repr(C)) as it says, and both
+        // outlive the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const argument)
+        };
+        if result < 0 { Err(last_errno()) } else { Ok(result) }
     };
-    match result {
+    match again(load)? {
         0 if !program.notifies => Ok(None),
-        -1 => Err(last_errno()),
         // SAFETY: the kernel has just made this descriptor, which nothing else knows of.
         fd if program.notifies => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
         _ => Err(rustix::io::Errno::SRCH),

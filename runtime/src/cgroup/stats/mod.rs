@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::files::read_file;
 use super::{Cgroup, Mode};
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::sys::files;
 
 /// Counters of one container. Times are in nanoseconds, sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -266,13 +267,13 @@ pub(crate) fn parse_table(text: &str) -> BTreeMap<String, u64> {
 
 /// The page sizes for which there are files `hugetlb.<size><ending>`.
 fn page_sizes(dir: &Path, ending: &str) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
+    let entries = match files::entries(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
+        other => other.on("read", dir)?,
     };
     let mut sizes = Vec::new();
     for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let name = entry.name.to_string_lossy().into_owned();
         let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.strip_suffix(ending));
         sizes.extend(size.filter(|size| !size.contains('.')).map(str::to_owned));
     }

@@ -13,7 +13,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::wire::{self, Reader, Value, pad, signature_of};
 use crate::deadline::Deadline;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Cause as _, Context, Error, Kind, Result};
+use crate::sys::again::again;
 
 /// How long a connection may live: all that one verb asks of systemd happens within.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -94,13 +95,16 @@ impl Connection {
 
     fn connect(address: &Address, deadline: Deadline) -> Result<Connection> {
         let name = match address.path.split_first() {
-            Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest)?,
-            _ => SocketAddrUnix::new(address.path.as_slice())?,
+            Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest).context("read socket name")?,
+            _ => SocketAddrUnix::new(address.path.as_slice()).context("read socket name")?,
         };
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        set_socket_timeout(&socket, Timeout::Send, Some(DEADLINE))?; // connect(2) heeds it too
-        rustix::net::connect(&socket, &name)?;
+        let socket = again(|| {
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        })
+        .context("create socket")?;
+        // connect(2) heeds it too.
+        again(|| set_socket_timeout(&socket, Timeout::Send, Some(DEADLINE))).context("set socket timeout")?;
+        again(|| rustix::net::connect(&socket, &name)).context("connect")?;
         let stream = UnixStream::from(socket);
         let mut connection =
             Connection { stream, deadline, serial: 0, received: Vec::new(), ended: VecDeque::new() };
@@ -212,7 +216,8 @@ impl Connection {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.set_write_timeout(Some(self.time_left()?))?;
+        let left = self.time_left()?;
+        again(|| self.stream.set_write_timeout(Some(left))).context("set socket timeout")?;
         self.stream.write_all(bytes).map_err(explain).context("send")
     }
 
@@ -222,7 +227,8 @@ impl Connection {
     }
 
     fn receive_more(&mut self) -> Result<()> {
-        self.stream.set_read_timeout(Some(self.time_left()?))?;
+        let left = self.time_left()?;
+        again(|| self.stream.set_read_timeout(Some(left))).context("set socket timeout")?;
         let mut bytes = [0; 4096];
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(Error::new(Kind::System, "systemd closed the connection")),
@@ -254,7 +260,7 @@ fn explain(error: std::io::Error) -> Error {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             Error::new(Kind::System, format!("systemd did not answer within {} s", DEADLINE.as_secs()))
         }
-        _ => error.into(),
+        _ => error.into_error(),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{Cgroup, Driver, Mode};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::resources::{Write, devices};
 use crate::spec::Spec;
+use crate::sys::files;
 use dbus::{Address, Connection, Refusal};
 use properties::{Bandwidth, Property};
 use wire::Value;
@@ -53,7 +54,7 @@ pub(super) fn resolve(cgroups_path: &str, id: &str) -> Result<(Unit, PathBuf)> {
 /// Whether the system's systemd is not ours to ask: we are an ordinary user, also one that is root of a user
 /// namespace.
 fn has_only_user_session() -> Result<bool> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").context("read /proc/self/uid_map")?;
+    let map = files::read_to_string("/proc/self/uid_map").context("read /proc/self/uid_map")?;
     let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
     Ok(!is_initial || !rustix::process::geteuid().is_root())
 }

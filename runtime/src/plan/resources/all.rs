@@ -3,7 +3,7 @@
 //! The rules are about values that depend on each other, and read best as a story that ends at a fault. So to find
 //! all faults, what the first one names is taken out and the story told again, until it comes to its end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub fn check_all<T>(
 
 /// For each list, by its steps, where its elements stood before some were taken out.
 #[derive(Default)]
-struct Indices(HashMap<String, Vec<usize>>);
+struct Indices(BTreeMap<String, Vec<usize>>);
 
 impl Indices {
     /// Takes out what the steps lead to: a whole element of a list, else the property. Returns the steps as they
