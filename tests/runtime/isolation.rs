@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use serde_json::json;
-use wharf_tests::{Sandbox, is_ours};
+use wharf_tests::{Sandbox, is_ours, skip};
 
 /// A container that has asked what its config says, and one `exec` that asks again.
 fn assert_saved_config_counts(change_bundle: impl FnOnce(&Sandbox)) {
@@ -141,5 +141,32 @@ fn no_command_shows_in_the_mount_namespace_that_it_is_run_in() {
         sandbox.assert_nothing_left();
     };
     // A thread of its own: the namespace goes with it.
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// The container's tree is attached nowhere then, and has to last until the last mount has been made upon it.
+#[test]
+fn container_in_the_mount_namespace_of_the_runtime_gets_its_terminal() {
+    if !is_ours() {
+        return;
+    }
+    let sandbox = |terminal| {
+        Sandbox::shell("tty; readlink -f /dev/console; test -c /dev/console && echo console", |c| {
+            c["process"]["terminal"] = json!(terminal);
+            c["linux"]["namespaces"].as_array_mut().unwrap().retain(|space| space["type"] != "mount");
+        })
+    };
+    let test = move || {
+        let observer = Observer::apart();
+        if sandbox(false).run().err.contains("invalid argument") {
+            skip("the kernel mounts nothing upon a tree that is attached nowhere (Linux 6.15)");
+            return;
+        }
+        let sandbox = sandbox(true);
+        let said = sandbox.run().ok().replace('\r', "");
+        assert_eq!(said, "/dev/pts/0\n/dev/console\nconsole\n");
+        assert!(!observer.saw_something());
+        sandbox.assert_nothing_left();
+    };
     std::thread::spawn(test).join().unwrap();
 }

@@ -118,7 +118,8 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
     let proc = procfs::mount()?;
     // After this line the host is out of reach.
     rootfs::switch_to(&root, plan, given.no_pivot)?;
-    drop(root);
+    // A tree that is attached nowhere takes no more mounts once its first descriptor is closed.
+    let detached = (!plan.namespaces.has(libc::CLONE_NEWNS)).then_some(root);
     let root = rootfs::open_current()?;
     let proc = Proc::new(proc, &root);
     if let (Some(size), Some(socket)) = (plan.process.as_ref().and_then(|p| p.terminal), &given.console) {
@@ -133,6 +134,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
     paths::protect(&root, plan, &sources)?;
     read_only_last.into_iter().try_for_each(|mount| mounts::make_read_only(&mount))?;
     rootfs::finish(plan)?;
+    drop(detached);
 
     let Some(process) = &plan.process else {
         // `create` works without a program; the specification puts that error at `start`.
