@@ -12,6 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use wharf_tests::{Said, Sandbox, hierarchies, wait_until};
 
+use crate::user;
+
 /// Seconds a verb may take; software emulation is slow.
 const DEADLINE: u16 = 60;
 
@@ -37,7 +39,9 @@ impl Container {
     pub fn new(args: &[&str], change: impl FnOnce(&mut Value)) -> Container {
         let sandbox = Sandbox::new(args, |_| ());
         let mut config = config_of(&sandbox);
+        let default_cgroup = config["linux"]["cgroupsPath"].clone();
         change(&mut config);
+        user::hand_over(sandbox.bundle(), &mut config, &default_cgroup);
         sandbox.write_config(&config.to_string());
         Container { sandbox, world: None }
     }
@@ -72,7 +76,7 @@ impl Container {
 
     /// The runtime with `--root`, in its world.
     pub fn command(&self) -> Command {
-        let plain = self.sandbox.command();
+        let plain = user::command(self.sandbox.command(), self.bundle());
         let Some(script) = &self.world else { return plain };
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "slave", "sh", "-c"]);

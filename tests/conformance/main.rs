@@ -21,6 +21,7 @@ mod pending;
 mod record;
 mod runtime;
 mod sentences;
+mod user;
 mod world;
 
 use std::process::ExitCode;
@@ -47,5 +48,6 @@ fn main() -> ExitCode {
         return record::list();
     }
     world::enter();
+    user::enter();
     record::run(&asked)
 }

@@ -13,7 +13,7 @@ use wharf_tests::is_ours;
 
 use crate::pending::PENDING;
 use crate::requirement::{Case, Verdict};
-use crate::{document, sentences};
+use crate::{document, sentences, user};
 
 /// What the command line asks for; options of libtest that mean nothing here are taken and ignored.
 pub struct Asked {
@@ -111,7 +111,10 @@ pub fn run(asked: &Asked) -> ExitCode {
 }
 
 fn end_of(case: &Case) -> End {
+    let roots = user::roots(case.name());
     match catch_unwind(AssertUnwindSafe(case.run)) {
+        Ok(Verdict::Pass) if roots.is_some() => End::Fail("is listed as root's alone, but passes".to_owned()),
+        Err(_) if let Some(reason) = roots => End::Skip(format!("root's alone: {reason}")),
         Ok(Verdict::Pass) => End::Pass,
         Ok(Verdict::Skip(reason)) => End::Skip(reason),
         Err(_) => End::Fail(MESSAGE.with(RefCell::take)),

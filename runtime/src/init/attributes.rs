@@ -28,7 +28,7 @@ pub fn set(proc: &Proc, process: &ProcessPlan, shared: Shared<'_>) -> Result<()>
     if let Some(scheduler) = &process.scheduler {
         sched_setattr(scheduler)
             .context("sched_setattr")
-            .map_err(explain_deadline)
+            .map_err(|error| explain_deadline(error, scheduler.policy))
             .in_field("process.scheduler")?;
     }
     if let Some(priority) = process.io_priority {
@@ -53,8 +53,8 @@ pub fn set(proc: &Proc, process: &ProcessPlan, shared: Shared<'_>) -> Result<()>
 }
 
 /// A deadline can be promised only to a process that may run on all CPUs (sched_setattr(2), EPERM).
-fn explain_deadline(error: Error) -> Error {
-    if error.errno() != Some(libc::EPERM) {
+fn explain_deadline(error: Error, policy: u32) -> Error {
+    if error.errno() != Some(libc::EPERM) || i64::from(policy) != i64::from(libc::SCHED_DEADLINE) {
         return error;
     }
     Error::new(error.kind(), format!("process scheduler can't be used together with AllowedCPUs: {error}"))

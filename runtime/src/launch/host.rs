@@ -30,9 +30,8 @@ pub fn check(plan: &Plan, findings: &mut Findings) {
         check_source(step, findings);
     }
     for (kind, path) in &plan.namespaces.join {
-        if !files::exists(path).unwrap_or(true) {
-            let message = format_args!("{}: no such file or directory", path.display());
-            findings.push(absent("linux.namespaces", message, path));
+        if let Err(error) = files::metadata(path) {
+            findings.push(out_of_reach("linux.namespaces", "", path, error.into_error()));
         } else if is_own(*kind, path) && !plan.sysctl.is_empty() && *kind == libc::CLONE_NEWNET {
             let network = plan.sysctl.iter().find(|(name, _)| name.starts_with("net"));
             if let Some((name, _)) = network {
@@ -64,12 +63,16 @@ fn check_source(step: &MountStep, findings: &mut Findings) {
     if let What::Bind { source, inside: None, .. } = &step.what
         && let Err(error) = files::symlink_metadata(source)
     {
-        let error = error.into_error().on_path(source);
-        let message = format!("bind source {}: {error}", source.display());
         let field = format!("mounts[{}].source", step.index);
-        let errno = error.errno().unwrap_or(libc::ENOENT);
-        findings.push(Error::at_as(error.kind(), field, message).with_errno(errno).on_path(source));
+        findings.push(out_of_reach(field, "bind source ", source, error.into_error()));
     }
+}
+
+/// What is not there, or there and not for us to see.
+fn out_of_reach(field: impl Into<String>, what: &str, path: &Path, error: Error) -> Error {
+    let message = format_args!("{what}{}: {error}", path.display());
+    let errno = error.errno().unwrap_or(libc::ENOENT);
+    Error::at_as(error.kind(), field, message).with_errno(errno).on_path(path)
 }
 
 /// Whether the namespace file is that of this process.

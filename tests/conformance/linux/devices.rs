@@ -82,6 +82,7 @@ fn refused_over(name: &str, make: impl Fn(&std::path::Path)) {
     let container = Container::shell("true", one(&zero("/there")));
     let path = container.rootfs().join("there");
     make(&path);
+    container.command(); // an ordinary user has the bundle from here on
     let before = path.symlink_metadata().unwrap();
     assert_ne!(container.create().code, 0, "accepted over {name}");
     container.is_gone();

@@ -85,10 +85,13 @@ fn ipc_namespace_has_its_own_queues() {
 
 fn uts_namespace_has_its_own_name() {
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let out = inside("echo other > /proc/sys/kernel/hostname; hostname", |c| {
-        c["hostname"] = json!("uts-of-its-own")
+    let out = inside("hostname; hostname other; hostname", |c| {
+        c["hostname"] = json!("uts-of-its-own");
+        for set in ["bounding", "permitted", "effective"] {
+            c["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN"]);
+        }
     });
-    assert_eq!(out, "other\n");
+    assert_eq!(out, "uts-of-its-own\nother\n");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
 }
 
@@ -254,9 +257,14 @@ fn mapping_without_a_size_is_refused() {
 fn mapping_leaves_the_owners_of_files_alone() {
     use std::os::unix::fs::MetadataExt as _;
     let container = Container::shell("stat -c %u /etc/passwd", add_user_namespace).give_away();
+    let owner = || {
+        let file = container.rootfs().join("etc/passwd").metadata().unwrap();
+        (file.uid(), file.gid())
+    };
+    container.command(); // from here on an ordinary user has the bundle
+    let before = owner();
     assert_eq!(container.run().ok(), "65534\n");
-    let file = container.rootfs().join("etc/passwd").metadata().unwrap();
-    assert_eq!((file.uid(), file.gid()), (0, 0));
+    assert_eq!(owner(), before);
     accepted(|_| ());
 }
 

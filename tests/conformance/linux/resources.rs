@@ -5,6 +5,7 @@ use wharf_tests::has_cgroup_v1;
 
 use crate::container::{Container, cgroup_of, inside, refused};
 use crate::requirement::{Tried, skip};
+use crate::world::need;
 
 section! { MEMORY = "config-linux.md" # "configLinuxMemory";
     "kernel (int64, OPTIONAL, NOT RECOMMENDED) - sets hard limit for kernel memory" => (
@@ -126,6 +127,7 @@ pub fn real_time_share_is_as_configured() -> Tried {
     if !has_cgroup_v1() {
         return skip("kernel: cgroup v2 does not divide real-time");
     }
+    need("/sys/fs/cgroup/cpu/cpu.rt_runtime_us", "no real-time shares (CONFIG_RT_GROUP_SCHED)")?;
     shows(
         &json!({"cpu": {"realtimeRuntime": 10_000, "realtimePeriod": 500_000}}),
         &[("cpu", "cpu.rt_runtime_us", "10000", "", ""), ("cpu", "cpu.rt_period_us", "500000", "", "")],

@@ -1,5 +1,8 @@
 //! runtime.md: "Lifecycle": what each step does, and what a failing hook does to it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use crate::config::{KINDS, Witness, hook};
@@ -149,6 +152,7 @@ fn failing_poststop_hook_is_a_warning() {
 
 fn hooks_after_a_failing_poststop_hook_run() {
     let folder = tempfile::TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
     let note = folder.path().join("note");
     let container = stopped_with(&json!([hook("exit 3"), hook(&format!("echo > {}", note.display()))]));
     container.delete();

@@ -161,3 +161,16 @@ fn terminal_belongs_to_the_programs_user() {
     });
     assert_eq!(home.run_in_terminal(), "/dev/pts/0\n1000\n");
 }
+
+#[test]
+fn scheduler_beyond_the_users_rights_is_not_put_down_to_cpus() {
+    if !is_ours() {
+        return; // runc 1.1 does not know schedulers
+    }
+    let home =
+        Home::shell("true", |c| c["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -5}));
+    let said = home.run();
+    assert!(!said.err.contains("AllowedCPUs"), "{}", said.err);
+    said.fails(1, &["process.scheduler", "operation not permitted"]);
+    home.assert_nothing_left();
+}

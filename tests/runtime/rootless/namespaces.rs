@@ -130,3 +130,14 @@ fn container_runs_in_a_container() {
     assert_eq!(home.run().ok(), "3\n4\ninner\n 0 100 50\n");
     home.assert_nothing_left();
 }
+
+#[test]
+fn namespace_out_of_reach_is_not_said_to_be_missing() {
+    let path = format!("/proc/{}/ns/net", std::process::id()); // root's
+    let home = Home::shell("true", |c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "network", "path": path}));
+    });
+    let words: &[&str] = if is_ours() { &["linux.namespaces", &path, "permission denied"] } else { &[&path] };
+    home.run().fails(1, words);
+    home.assert_nothing_left();
+}
