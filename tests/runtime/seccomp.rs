@@ -126,6 +126,35 @@ fn agent_gets_the_listener_with_the_state_of_the_container() {
     }
 }
 
+/// The number that seccomp(2) gets, which runc's debug log shows: 8 is the listener, that 32 waits only for a kill.
+#[test]
+fn debug_log_shows_the_flags_that_the_kernel_gets() {
+    if !is_ours() {
+        return; // runc 1.1 is built without it
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let socket = folder.path().join("agent");
+    let _agent = UnixListener::bind(&socket).unwrap();
+    let waiting = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+    for (flags, action, expected) in [
+        (json!([waiting]), "SCMP_ACT_NOTIFY", 40),
+        (json!([waiting]), "SCMP_ACT_ERRNO", 0),
+        (json!(null), "SCMP_ACT_NOTIFY", 12),
+    ] {
+        let mut seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket,
+            "syscalls": [{"names": ["mkdir"], "action": action}]});
+        if !flags.is_null() {
+            seccomp["flags"] = flags;
+        }
+        let sandbox = filtered("true", seccomp);
+        let said =
+            sandbox.verb(&["--debug", "run", "--bundle", sandbox.bundle().to_str().unwrap(), &sandbox.id]);
+        let line = format!("seccomp filter flags: {expected}\"");
+        assert!(said.err.contains(&line), "{line}\n{}", said.err);
+        said.ok();
+    }
+}
+
 #[test]
 fn agent_that_is_not_there_fails_the_create() {
     let sandbox = Sandbox::shell("true", |c| {

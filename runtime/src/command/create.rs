@@ -102,9 +102,10 @@ pub fn make(
 ) -> Result<Made> {
     // All that can be wrong with the config is found before anything is touched.
     let mut findings = Findings::default();
-    let plan = Plan::resolve_all(id.as_str(), &bundle, &spec, &mut findings);
+    let mut plan = Plan::resolve_all(id.as_str(), &bundle, &spec, &mut findings);
     host::check(&plan, &mut findings);
     findings.into_result()?;
+    host::leave_out_the_meaningless(&mut plan);
     let linux = spec.linux.clone().unwrap_or_default();
     let seccomp = linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
     if let Some(program) = &seccomp {
@@ -268,7 +269,7 @@ impl Undo {
         // Until `create` has returned init dies with us, so the record without it is enough to clean up by. It is
         // for those who ask meanwhile, and hooks and agents alone can; writing it takes some 0.1 ms.
         let asked = !plan.hooks.lists().iter().all(|(_, list)| list.is_empty())
-            || wanted.seccomp.as_ref().is_some_and(|program| program.notifies);
+            || wanted.seccomp.as_ref().is_some_and(|program| program.notifies());
         if asked {
             self.record.save(&dir)?;
         }
@@ -285,7 +286,7 @@ impl Undo {
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
         init.tell(&Message::HooksDone)?;
-        if plan.process.is_some() && wanted.seccomp.is_some_and(|program| program.notifies) {
+        if plan.process.is_some() && wanted.seccomp.is_some_and(|program| program.notifies()) {
             let pid = init.pid;
             init.hand_over_listener(|fd| introduce_to_agent(&self.record, Status::Creating, pid, &fd))?;
         }

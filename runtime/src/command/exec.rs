@@ -129,7 +129,7 @@ fn launch(
     let signals = (!words.detach).then(Signals::catch).transpose()?;
     entered.tell(&Message::Mapped)?;
     let leader = relay.map(Relay::receive_leader);
-    if filter.is_some_and(|filter| filter.notifies) {
+    if filter.is_some_and(|filter| filter.notifies()) {
         let pid = entered.pid;
         entered.hand_over_listener(|fd| introduce_to_agent(record, Status::Running, pid, &fd))?;
     }

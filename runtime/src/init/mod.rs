@@ -187,7 +187,7 @@ fn end_by_signals() -> Result<()> {
 fn load_filter(program: Option<&Program>, runtime: &Sync, owner: Owner) -> Result<()> {
     let Some(program) = program else { return Ok(()) };
     log::debug!("seccomp filter flags: {}", program.flags);
-    if program.notifies {
+    if program.notifies() {
         owner.let_in()?;
     }
     match crate::sys::seccomp::load(program).context("load seccomp filter").about("linux.seccomp")? {

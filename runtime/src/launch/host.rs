@@ -23,9 +23,6 @@ pub fn check(plan: &Plan, findings: &mut Findings) {
     if let Some(process) = &plan.process {
         check_process(process, findings);
     }
-    if !plan.mount_label.is_empty() && !selinux_is_enabled() {
-        findings.push(Error::at_as(Kind::Unsupported, "linux.mountLabel", NO_SELINUX));
-    }
     for step in &plan.mounts {
         check_source(step, findings);
     }
@@ -39,6 +36,15 @@ pub fn check(plan: &Plan, findings: &mut Findings) {
                 findings.push(Error::at("linux.sysctl", message));
             }
         }
+    }
+}
+
+/// Takes out of the plan what has nobody on this host to mean anything to. Without SELinux no mount has a label, and
+/// none is protected or exposed for want of one (so crun); a label of a process is a wish to confine it, though.
+pub fn leave_out_the_meaningless(plan: &mut Plan) {
+    if !plan.mount_label.is_empty() && !selinux_is_enabled() {
+        log::warn!("linux.mountLabel: is ignored, selinux is disabled or not supported");
+        plan.mount_label.clear();
     }
 }
 

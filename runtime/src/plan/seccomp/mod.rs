@@ -36,10 +36,15 @@ pub struct Instruction {
 pub struct Program {
     /// At most 4096 (BPF_MAXINSNS).
     pub instructions: Vec<Instruction>,
-    /// `SECCOMP_FILTER_FLAG_*`.
+    /// `SECCOMP_FILTER_FLAG_*`, as the kernel gets them.
     pub flags: u32,
+}
+
+impl Program {
     /// Whether a system call can go to an agent.
-    pub notifies: bool,
+    pub const fn notifies(&self) -> bool {
+        self.flags & NEW_LISTENER != 0
+    }
 }
 
 /// The answers of one architecture.
@@ -132,8 +137,7 @@ fn compile_for(architectures: &[Arch], seccomp: &spec::Seccomp) -> Result<Progra
     if instructions.len() > 4096 {
         return Err(Error::at("linux.seccomp", "the filter is too long for the kernel (4096 instructions)"));
     }
-    let notifies = notifies(seccomp);
-    Ok(Program { instructions, flags: flags(seccomp.flags.as_deref(), notifies)?, notifies })
+    Ok(Program { instructions, flags: flags(seccomp.flags.as_deref(), notifies(seccomp))? })
 }
 
 /// The answers of one architecture. Numbers after the last named call get ENOSYS: calls newer than the profile
@@ -246,10 +250,13 @@ fn flag(index: usize, name: &str) -> Result<u32> {
     })
 }
 
+/// Nobody asks for it by name: an action that notifies needs it.
+const NEW_LISTENER: u32 = 8;
+
 fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
+    let mut flags = if notifies { NEW_LISTENER } else { 0 };
     // As runc: the mitigation costs more than it gives.
-    let Some(names) = names else { return Ok(4) };
-    let mut flags = 0;
+    let Some(names) = names else { return Ok(flags | 4) };
     for (index, name) in names.iter().enumerate() {
         let flag = flag(index, name)?;
         match flag {

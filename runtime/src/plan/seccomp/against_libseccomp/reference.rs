@@ -91,7 +91,7 @@ impl Libseccomp {
             return Err(error.to_owned());
         }
         let instructions = read(said["program"].as_str().unwrap());
-        let program = Program { instructions, flags: 0, notifies: false };
+        let program = Program { instructions, flags: 0 };
         kernel_takes(&program);
         let permissive = matches!(default & 0xffff_0000, RET_ALLOW | RET_LOG | RET_TRACE);
         let silent = permissive || profile.default_errno_ret == Some(ENOSYS);
