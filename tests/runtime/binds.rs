@@ -246,3 +246,19 @@ fn bind_covers_what_is_unbindable() {
     std::fs::write(sandbox.bundle().join("dir/name"), "dir\n").unwrap();
     assert_eq!(run_after(&sandbox, "true").ok(), "dir\n");
 }
+
+/// In a namespace of its own a container has mounted its control groups itself, says criu, and can't save one that
+/// takes mounts from a mount of the host's.
+#[test]
+fn control_groups_in_a_namespace_of_their_own_take_no_mounts_from_the_host() {
+    let script = "grep '/sys/fs/cgroup' /proc/self/mountinfo";
+    let sandbox = Sandbox::shell(script, |c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        add_mount(c, json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}));
+    });
+    // Where the host's mounts are shared, as on most hosts they are.
+    let said = run_after(&sandbox, "mount --make-rshared /").ok();
+    let (own, others): (Vec<_>, Vec<_>) = said.lines().partition(|line| !line.contains(" master:"));
+    assert_eq!(others, Vec::<&str>::new());
+    assert!(own.iter().any(|line| line.contains(" - cgroup")), "{said}");
+}

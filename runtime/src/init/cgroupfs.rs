@@ -53,10 +53,12 @@ pub fn mount(place: Place<'_>, step: &MountStep, shown: &Shown, own_namespace: b
     // On v1 the container's own directory is the root of a new mount as well as of a copy, which takes one call, not
     // five, for each of a dozen hierarchies. In a user namespace the copy would have the host's flags locked on it.
     let anew = own_namespace && crate::sys::process::in_user_namespace();
+    // Nor does a new mount follow what is mounted below one of the host's.
+    let propagation = if own_namespace { libc::MS_PRIVATE } else { 0 };
     for dir in shown.dirs.iter().filter(|(dir, _)| !dir.unified) {
         let mount = one(dir, anew)?;
         let (dir, _) = dir;
-        let change = MountAttr { set: SAFE | read_only, ..Default::default() };
+        let change = MountAttr { set: SAFE | read_only, propagation, ..Default::default() };
         mount_setattr(mount.as_fd(), false, change).context("set attributes")?;
         move_onto(&mount, &subdirectory(&tmpfs, &dir.name)?)
             .with_context(|| format!("attach {}", dir.name))?;
