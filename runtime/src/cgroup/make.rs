@@ -12,7 +12,6 @@ use super::files::tree;
 use super::{Cgroup, Dir, Driver, Mode, v1, v2};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::again::sleep;
 use crate::sys::files;
 
 /// The longest that killed tasks may take to leave their cgroup before `remove` gives up.
@@ -190,15 +189,11 @@ fn remove_parents(dir: &Dir) -> Result<()> {
 /// rmdir(2) of a cgroup is EBUSY until its last task has been reaped by the kernel, which nothing announces
 /// on v1: so it is asked again, at growing intervals.
 fn remove_one(path: &Path, deadline: Deadline, empty: &dyn Fn() -> Result<()>) -> Result<()> {
-    let mut pause = Duration::from_micros(200);
+    let mut pauses = deadline.pauses();
     loop {
         match files::remove_dir(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == ErrorKind::ResourceBusy && !deadline.is_over() => {
-                sleep(pause);
-                empty()?;
-                pause = pause.saturating_mul(2).min(Duration::from_millis(20));
-            }
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && pauses.wait() => empty()?,
             other => return other.on("remove cgroup", path),
         }
     }

@@ -9,13 +9,14 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::again::{again, sleep};
+use crate::sys::again::again;
 
 const NAME: &str = "births";
 
@@ -52,22 +53,20 @@ impl Births {
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             other => other?,
         };
-        let (begin, mut pause) = (Instant::now(), Duration::from_micros(200));
+        let mut pauses = Deadline::after(DEADLINE).pauses();
         let mut busy = Some(busy);
         // There is no waiting for a lock with a deadline, so it is asked again, at growing intervals.
         while let Err(errno) = flock(&births.0, FlockOperation::NonBlockingLockExclusive) {
             if !matches!(errno, Errno::WOULDBLOCK | Errno::INTR) {
                 return Err(errno).on("lock", dir.join(NAME));
             }
-            if begin.elapsed() > DEADLINE {
+            busy.take().into_iter().for_each(|busy| busy());
+            if !pauses.wait() {
                 return Err(Error::new(
                     Kind::System,
                     "a process on its way into the container does not get there",
                 ));
             }
-            busy.take().into_iter().for_each(|busy| busy());
-            sleep(pause);
-            pause = pause.saturating_mul(2).min(Duration::from_millis(20));
         }
         Ok(births.is_there()?.then_some(births))
     }

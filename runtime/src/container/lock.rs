@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::Container;
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::again::{again, sleep};
+use crate::sys::again::again;
 
 /// How long others may hold it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,17 +29,15 @@ pub struct Lock(OwnedFd);
 impl Container {
     /// Waits for the lock. An error if the container was deleted meanwhile, whether or not there is another one.
     pub fn lock(&self) -> Result<Lock> {
-        let (deadline, mut pause) = (Deadline::after(DEADLINE), Duration::from_micros(200));
+        let mut pauses = Deadline::after(DEADLINE).pauses();
         loop {
             if let Some(lock) = self.try_lock()? {
                 return Ok(lock);
             }
-            if deadline.is_over() {
+            if !pauses.wait() {
                 let message = format!("container {:?} is held by another command", self.id.as_str());
                 return Err(Error::new(Kind::WrongStatus, message));
             }
-            sleep(pause);
-            pause = pause.saturating_mul(2).min(Duration::from_millis(20));
         }
     }
 
