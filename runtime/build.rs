@@ -1,4 +1,4 @@
-//! Says how the released program is to be linked; why, stands in `release.ld`.
+//! Says how the released program is to be linked; why, stands in `release.ld` and `src/sys/early.rs`.
 
 use std::env::var;
 use std::process::Command;
@@ -18,6 +18,9 @@ fn main() {
     // The program relocates itself at its start. Packed, what it has to read for that is 2 kB and not 79.
     if var("HOST") == var("TARGET") && c_library().is_some_and(|version| version >= (2, 36)) {
         words.push("-Wl,-z,pack-relative-relocs");
+    }
+    if is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+        words.push("-Wl,-e,wharf_start"); // src/sys/early.rs
     }
     for word in words {
         println!("cargo::rustc-link-arg-bins={word}");

@@ -7,6 +7,8 @@
 //! the mount is attached nowhere, so that it can't be made writable again. Where overlays are not to be had, a
 //! read-only clone of the mount that the file is on comes close to it; where neither is permitted (no
 //! CAP_SYS_ADMIN), a sealed copy in memory does the same.
+//!
+//! The first of these means is also tried before the program has really started, see `sys/early.rs`.
 
 use std::ffi::{CString, OsStr};
 use std::io::Seek as _;
@@ -81,7 +83,7 @@ pub fn means() -> &'static str {
 
 /// An overlay needs two lower layers that do not contain one another. This one is always there and, as the lower
 /// of the two, never seen.
-const SECOND_LAYER: &str = "/sys/fs";
+pub const SECOND_LAYER: &str = "/sys/fs";
 
 /// Opens the program's file in an overlay.
 fn overlay(own: &OwnedFd) -> rustix::io::Result<OwnedFd> {

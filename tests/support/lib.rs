@@ -31,9 +31,10 @@ pub fn runtime_path() -> PathBuf {
     path
 }
 
-/// Whether the runtime under test is the workspace's own.
+/// Whether the runtime under test is the workspace's own, be it the one that was built for tests or the released one.
 pub fn is_ours() -> bool {
-    std::env::var_os("RUNTIME").is_none()
+    std::env::var_os("RUNTIME")
+        .is_none_or(|path| Path::new(&path).file_name() == Some("wharf-runtime".as_ref()))
 }
 
 /// Whether the suite runs under the systemd cgroup driver.

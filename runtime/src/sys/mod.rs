@@ -12,6 +12,8 @@ pub mod affinity;
 pub mod again;
 pub mod bpf;
 pub mod capabilities;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod early;
 pub mod file;
 pub mod files;
 pub mod missing;
