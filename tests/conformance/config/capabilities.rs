@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::container::{Container, inside, refused, required};
+use crate::linux::resources::need_real_time;
 use crate::requirement::{Tried, skip};
 
 section! { SECTION = "config.md" # "configLinuxProcess";
@@ -155,7 +156,8 @@ pub fn scheduler_is_as_configured() {
 }
 
 /// Where the kernel divides real-time among cgroups, the cgroup needs a share first.
-pub fn real_time_scheduler_is_as_configured() {
+pub fn real_time_scheduler_is_as_configured() -> Tried {
+    need_real_time()?;
     let seen = scheduled(|c| {
         if std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
             c["linux"]["resources"] =
@@ -164,6 +166,7 @@ pub fn real_time_scheduler_is_as_configured() {
         c["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 11});
     });
     assert_eq!(seen[1..], ["11", "1"]);
+    Ok(())
 }
 
 fn scheduler_without_a_policy_is_refused() {
