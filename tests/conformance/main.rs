@@ -4,8 +4,9 @@
 //! Each module opens with its section of the specification: sentence ⇒ cases, or the reason why the sentence binds
 //! somebody else. The program below runs the cases by itself and not under libtest, because a case has three ends
 //! here (pass, fail, skip with a kernel or hardware reason) and what a runtime misses is a result, not a crash.
-//! `RUNTIME=runc` takes any runtime, and `WHARF_TEST_USER=ordinary` calls it as a user without privilege. `WHARF_CONFORMANCE_OUT=file` records the results, one JSON line each, in place of
-//! failing; `scripts/conformance` makes docs/spec-conformance.md out of such records.
+//! `RUNTIME=runc` takes any runtime, and `WHARF_TEST_USER=ordinary` calls it as a user without privilege.
+//! `WHARF_CONFORMANCE_OUT=file` records the results, one JSON line each, in place of failing; `scripts/conformance`
+//! makes docs/spec-conformance.md out of such records.
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 #[macro_use]
