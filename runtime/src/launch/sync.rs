@@ -113,14 +113,14 @@ impl Sync {
 
     /// Receives one message; `None` when the other end is closed.
     pub fn receive(&self) -> Result<Option<Message>> {
-        let mut packet = vec![0; MAX_PACKET];
+        // Not zeroed before: nearly every message is a byte, and each page of zeros is one that init copies.
+        let mut packet = Vec::with_capacity(MAX_PACKET);
         loop {
-            match self
-                .descriptor()
-                .and_then(|socket| again(|| rustix::io::read(socket, packet.as_mut_slice())))
-            {
+            match self.descriptor().and_then(|socket| {
+                again(|| rustix::io::read(socket, rustix::buffer::spare_capacity(&mut packet)))
+            }) {
                 Ok(0) => return Ok(None),
-                Ok(length) => return decode(packet.get(..length).unwrap_or_default()).map(Some),
+                Ok(_) => return decode(&packet).map(Some),
                 // It was closed with words of ours unread. That is said once, and before what the other one said last.
                 Err(rustix::io::Errno::CONNRESET) => {}
                 Err(errno) => return Err(errno).context("listen to the other process"),
