@@ -301,7 +301,11 @@ impl Undo {
         self.record.save(&dir)?;
         // From here on others may kill and delete it, so nothing is left for us to undo. If init is gone by now, it was
         // created all the same. It waits where we can't be reached by: the end of the dialogue is ours.
-        init.tell(&Message::Release).ok();
+        if let Err(error) = init.tell(&Message::Release)
+            && !init.has_ended()
+        {
+            return Err(error);
+        }
         init.release();
         Ok(init)
     }

@@ -211,8 +211,7 @@ fn park(
     log::debug!("init: closing the pipe to signal completion");
     runtime.end();
     crate::log::end();
-    parked.wait()?;
-    let Err(error) = next(&mut parked);
+    let Err(error) = parked.wait().and_then(|()| next(&mut parked));
     // Nobody else is left to hear it; that `start` may be gone too changes nothing.
     parked.report(&error).ok();
     exit_now(1)

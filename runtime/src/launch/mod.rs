@@ -135,14 +135,18 @@ impl Init {
         self.released = true;
     }
 
+    /// Whether it is dead, after a moment in which it may die if it is about to.
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        again(|| rustix::event::poll(&mut fds, Some(&LAST_MOMENT))).is_ok_and(|ready| ready > 0)
+    }
+
     /// Adds how it died, if it died by a signal, to an error that says only that it is gone.
     ///
     /// Its end of the dialogue closes a moment before it can be waited for, but not always because it dies.
     fn explain(&mut self, error: Error) -> Error {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let dead = again(|| rustix::event::poll(&mut fds, Some(&LAST_MOMENT))).is_ok_and(|ready| ready > 0);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        let status = match dead {
+        let status = match self.has_ended() {
             true => again(|| rustix::process::waitid(WaitId::PidFd(self.pidfd_ref()), options)),
             false => Ok(None),
         };
