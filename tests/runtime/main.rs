@@ -19,6 +19,7 @@ mod isolation;
 mod lifecycle;
 mod passing;
 mod process;
+mod records;
 mod resources;
 mod rootless;
 mod same_view;

@@ -81,7 +81,14 @@ fn remove(container: &Container, lock: Lock) -> Result<()> {
     if !container.has_record()? {
         return container.remove(); // then there is nothing but the folder
     }
-    let mut record = container.load()?;
+    let mut record = match container.load() {
+        Err(error) if error.kind() == Kind::Invalid => {
+            // Nobody can tell any more what it had, and the ID must not be lost for ever.
+            log::warn!("{error}: only the record is removed, whatever else there may be of the container");
+            return container.remove();
+        }
+        other => other?,
+    };
     if !record.complete && record.creator.pid != std::process::id() as i32 && record.creator.is_alive()? {
         end(record.creator, || Ok(())).context("stop the process that is creating it")?;
         record = container.load()?; // it may have come further
@@ -120,12 +127,11 @@ fn take_away(container: &Container, record: &Record) -> Result<bool> {
         if idle { Ok(()) } else { record.cgroup.remove() },
         record.rdt.as_ref().map_or(Ok(()), |group| group.remove()),
     ];
-    let errors: Vec<String> = steps.into_iter().filter_map(|step| Some(step.err()?.to_string())).collect();
-    if !errors.is_empty() {
-        return Err(Error::new(Kind::System, errors.join("; ")));
+    let mut errors = steps.into_iter().filter_map(Result::err);
+    match errors.next() {
+        Some(first) => Err(errors.fold(first, |all, error| all.followed(error))),
+        None => container.remove().map(|()| true),
     }
-    container.remove()?;
-    Ok(true)
 }
 
 /// Kills a process and waits until it is gone; a recycled PID is left alone. On cgroup v1 nothing dies that is

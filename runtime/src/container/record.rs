@@ -69,14 +69,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the record in `folder`, which was opened as `dir`.
+    /// Reads the record in `folder`, which was opened as `dir`. One that is torn is [`Kind::Invalid`].
     pub fn load(folder: &OwnedFd, dir: &Path) -> Result<Record> {
         let path = dir.join(NAME);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = again(|| rustix::fs::openat(folder, NAME, flags, Mode::empty()));
         let mut text = Vec::new();
         Stream(File::from(file.on("read", &path)?)).read_to_end(&mut text).on("read", &path)?;
-        serde_json::from_slice(&text).map_err(|e| Error::new(Kind::System, e.to_string())).on("parse", &path)
+        serde_json::from_slice(&text).map_err(|e| Error::invalid(e.to_string())).on("parse", &path)
     }
 
     /// Whether there is one in `folder`.

@@ -206,8 +206,11 @@ fn park(
     runtime: &mut Sync,
     next: impl FnOnce(&mut Parked) -> Result<Infallible>,
 ) -> Result<Infallible> {
-    runtime.send(&Message::Ready)?;
-    runtime.wait_for(&Message::Release)?;
+    if let Err(error) = runtime.send(&Message::Ready).and_then(|()| runtime.wait_for(&Message::Release)) {
+        // Nothing is closed but by the end itself: whoever looks would take us for started.
+        runtime.send(&Message::Failed(error)).ok();
+        exit_now(1);
+    }
     log::debug!("init: closing the pipe to signal completion");
     runtime.end();
     crate::log::end();

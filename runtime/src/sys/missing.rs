@@ -9,7 +9,9 @@ use rustix::io::Errno;
 use super::mount::last_errno;
 
 /// Name, number, and the version of Linux that brought it.
-const NEEDED: [(&str, libc::c_long, &str); 11] = [
+const NEEDED: [(&str, libc::c_long, &str); 13] = [
+    ("memfd_create", libc::SYS_memfd_create, "3.17"),
+    ("execveat", libc::SYS_execveat, "3.19"),
     ("pidfd_send_signal", libc::SYS_pidfd_send_signal, "5.1"),
     ("open_tree", libc::SYS_open_tree, "5.2"),
     ("move_mount", libc::SYS_move_mount, "5.2"),

@@ -74,7 +74,8 @@ pub fn in_user_namespace() -> bool {
 }
 
 /// What every program of ours starts with: standard streams that are closed become /dev/null, so that nothing that is
-/// opened later is taken for one, and a write to a pipe that nobody reads is an error, not the end.
+/// opened later is taken for one, and a write to a pipe that nobody reads is an error, not the end, as is one beyond the
+/// size that a file may have (RLIMIT_FSIZE): there is something to undo. What is executed gets the defaults back.
 pub fn begin() {
     for stream in 0..3 {
         if is_open(stream).is_err() {
@@ -82,8 +83,10 @@ pub fn begin() {
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
-    // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Ends this process at once, without the exit handlers that belong to the process it was cloned from.
