@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::json;
-use wharf_tests::{Said, Sandbox};
+use wharf_tests::{Said, Sandbox, wait_until};
 
 use crate::order::everything;
 
@@ -29,12 +29,12 @@ fn run_by(caller: &str, sandbox: &Sandbox, words: &[&str]) -> Said {
     std::process::Output { status, stdout: Vec::new(), stderr: Vec::new() }.into()
 }
 
-/// The descriptors of a process by number.
+/// The descriptors of a process by number, without those that it closes meanwhile.
 fn descriptors(pid: &str) -> BTreeMap<u32, String> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
-    let named = entries.map(|entry| {
-        let target = std::fs::read_link(entry.path()).unwrap();
-        (entry.file_name().to_str().unwrap().parse().unwrap(), target.display().to_string())
+    let named = entries.filter_map(|entry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().to_str().unwrap().parse().unwrap(), target.display().to_string()))
     });
     named.collect()
 }
@@ -52,15 +52,17 @@ fn parked_init_holds_the_standard_streams_and_its_two_pipes() {
             run_by(caller, &sandbox, &words).ok();
             let folder = sandbox.root().join(&sandbox.id);
             let pid = sandbox.state()["pid"].to_string();
-            let open = descriptors(&pid);
-            let (streams, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|(fd, _)| *fd < 3);
-            assert_eq!(streams.into_iter().map(|(_, name)| name).collect::<Vec<_>>(), ["/dev/null"; 3]);
             let pipes = ["exec.fifo", "result/exec.fifo"].map(|name| folder.join(name).display().to_string());
-            assert_eq!(
-                others.into_iter().map(|(_, name)| name).collect::<Vec<_>>(),
-                pipes,
-                "after {caller:?}"
-            );
+            // `create` does not wait until init has closed the dialogue and the log.
+            wait_until(&format!("init to let go of all others after {caller:?}"), || {
+                descriptors(&pid)
+                    .into_iter()
+                    .filter(|(fd, _)| *fd > 2)
+                    .map(|(_, name)| name)
+                    .eq(pipes.clone())
+            });
+            let streams = descriptors(&pid).into_iter().filter(|(fd, _)| *fd < 3);
+            assert_eq!(streams.map(|(_, name)| name).collect::<Vec<_>>(), ["/dev/null"; 3]);
         }
     }
 }
