@@ -36,6 +36,7 @@ const ROOTS: &[(&str, &[&str])] = &[
             "cpus_and_memory_nodes_are_as_configured",
             "delete_undoes_what_create_made",
             "exec_in_a_frozen_container_is_an_error",
+            "huge_page_limits_are_as_configured",
             "listed_files_that_are_not_there_are_passed_over",
             "memory_limit_below_the_usage_is_rejected",
             "memory_limits_are_as_configured",
