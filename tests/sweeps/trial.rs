@@ -13,10 +13,11 @@ use wharf_tests::{Sandbox, patience, runtime_path};
 use crate::tracer::{Action, Outcome, Stop, Traced};
 
 /// What is said of a container that has ended meanwhile, here by the fault itself; what was being done does not matter then.
-const ENDED: [&str; 3] = [
+const ENDED: [&str; 4] = [
     "container not running",
     "cannot start a container that has stopped",
     "cannot exec in a stopped container",
+    "init has died before it executed the program",
 ];
 
 /// No command may take longer.
