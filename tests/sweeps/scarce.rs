@@ -80,7 +80,10 @@ fn every_verb_fails_cleanly_under_every_limit() {
         let (mut tried, mut failed, mut stillborn, mut wrong) = (0, 0, 0, Vec::new());
         for (name, values) in limits() {
             let step = if all { 1 } else { values.len().div_ceil(3) };
-            for value in values.into_iter().step_by(step) {
+            // With eight descriptors there was none left for the undoing.
+            let always = |value: u64| name == "nofile" && value == 8;
+            let taken = |(nth, value): &(usize, u64)| nth % step == 0 || always(*value);
+            for (_, value) in values.into_iter().enumerate().filter(taken) {
                 let command = limited(&trial.command(), name, value);
                 let ran = patiently(&trial, |deadline| trial.once(&command, deadline, |_| Action::Go));
                 tried += 1;

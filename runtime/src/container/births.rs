@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::again::again;
+use crate::sys::files;
 
 const NAME: &str = "births";
 
@@ -83,6 +84,11 @@ impl Births {
     fn is_there(&self) -> Result<bool> {
         Ok(again(|| self.0.metadata()).context("look at the container's lock")?.nlink() > 0)
     }
+}
+
+/// Removes the file, if it is there and can be; who has the lock keeps it.
+pub(super) fn remove(dir: &Path) {
+    files::remove_file(dir.join(NAME)).ok(); // whoever removes the folder says what is wrong
 }
 
 #[cfg(test)]

@@ -157,9 +157,11 @@ impl Container {
 
     /// Removes the folder; fine if it is gone.
     pub fn remove(&self) -> Result<()> {
-        // What is in it almost always, by name: a look into the folders costs four times as many system calls.
+        // What is in it almost always, by name: a look into the folders costs four times as many system calls, and a
+        // descriptor, which may be what there is none of.
         record::remove(&self.dir);
         fifo::remove(&self.dir);
+        births::remove(&self.dir);
         if files::remove_dir(&self.dir).is_ok() {
             return Ok(());
         }
