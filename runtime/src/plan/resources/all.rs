@@ -112,4 +112,18 @@ mod tests {
         let found = faults(r#"{"unified": {"x": "1", "memory.max": "1", "/": "2"}}"#, resolve_v2);
         assert_eq!(found.len(), 2, "{found:?}");
     }
+
+    #[test]
+    fn what_v2_lacks_for_one_device_hides_no_later_fault() {
+        let text = r#"{
+            "blockIO": {"leafWeight": 10, "weightDevice": [{"major": 7, "minor": 0, "weight": 10, "leafWeight": 10}]},
+            "hugepageLimits": [{"pageSize": "x", "limit": 1}]
+        }"#;
+        let found = faults(text, resolve_v2);
+        let fields = ["blockIO.leafWeight:", "blockIO.weightDevice[0].leafWeight:", "hugepageLimits[0].pageSize:"];
+        for (field, fault) in fields.iter().zip(&found) {
+            assert!(fault.starts_with(&format!("linux.resources.{field}")), "{field}: {found:?}");
+        }
+        assert_eq!(found.len(), fields.len(), "{found:?}");
+    }
 }

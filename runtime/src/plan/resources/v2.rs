@@ -139,9 +139,11 @@ pub(super) fn io_weight(weight: u16) -> u64 {
 }
 
 fn io_files(io: &BlockIo, writes: &mut Writes) -> Result<()> {
-    let leaf = set(io.leaf_weight).is_some() || io.weight_device.iter().any(|d| set(d.leaf_weight).is_some());
-    if leaf {
+    if set(io.leaf_weight).is_some() {
         return Err(unsupported("blockIO.leafWeight", NOT_ON_V2));
+    }
+    if let Some(index) = io.weight_device.iter().position(|device| set(device.leaf_weight).is_some()) {
+        return Err(unsupported(&format!("blockIO.weightDevice[{index}].leafWeight"), NOT_ON_V2));
     }
     if let Some(weight) = weight("blockIO.weight", io.weight)? {
         writes.add("blockIO.weight", "io", "io.bfq.weight", weight).or("io.weight", io_weight(weight));
