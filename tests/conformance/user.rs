@@ -30,6 +30,7 @@ const ROOTS: &[(&str, &[&str])] = &[
             "block_throttles_are_as_configured",
             "cgroup_that_is_in_use_is_shared_or_refused",
             "cgroup_that_is_mounted_writable_belongs_to_the_containers_user",
+            "controllers_of_the_unified_files_are_enabled",
             "cpu_burst_is_as_configured",
             "cpu_idle_is_as_configured",
             "cpu_limits_are_as_configured",
