@@ -120,7 +120,8 @@ mod tests {
             "hugepageLimits": [{"pageSize": "x", "limit": 1}]
         }"#;
         let found = faults(text, resolve_v2);
-        let fields = ["blockIO.leafWeight:", "blockIO.weightDevice[0].leafWeight:", "hugepageLimits[0].pageSize:"];
+        let fields =
+            ["blockIO.leafWeight:", "blockIO.weightDevice[0].leafWeight:", "hugepageLimits[0].pageSize:"];
         for (field, fault) in fields.iter().zip(&found) {
             assert!(fault.starts_with(&format!("linux.resources.{field}")), "{field}: {found:?}");
         }
