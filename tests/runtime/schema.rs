@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use wharf_tests::{Sandbox, base_config, is_ours, skip};
+use wharf_tests::{Sandbox, base_config, is_ours, skip, with_systemd_cgroups};
 
 use draft4::Schemas;
 
@@ -18,7 +18,11 @@ const CONFIG: &str = "config-schema.json";
 
 /// A config that has every property of the schema but those of other platforms.
 fn whole() -> Value {
-    serde_json::from_str(include_str!("schema/whole.json")).unwrap()
+    let mut whole: Value = serde_json::from_str(include_str!("schema/whole.json")).unwrap();
+    if with_systemd_cgroups() {
+        whole["linux"]["cgroupsPath"] = json!("system.slice:wharf:schema"); // what systemd takes
+    }
+    whole
 }
 
 /// Other good documents: with next to nothing, for another platform, and with much that nobody knows.
