@@ -28,6 +28,7 @@ const ROOTS: &[(&str, &[&str])] = &[
             "absolute_cgroups_path_is_relative_to_the_mount_point",
             "any_file_of_the_unified_hierarchy_can_be_written",
             "block_throttles_are_as_configured",
+            "block_weight_is_as_configured",
             "cgroup_that_is_in_use_is_shared_or_refused",
             "cgroup_that_is_mounted_writable_belongs_to_the_containers_user",
             "controllers_of_the_unified_files_are_enabled",
