@@ -16,6 +16,7 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::again::again;
 use crate::sys::path::{mkdir_all_in_root, open_in_root};
 use crate::sys::process::{execve, reset_signals};
+use crate::sys::search::{self, Missed};
 use crate::sys::stream::Stream;
 
 /// /etc/passwd longer than this is not searched for a home directory.
@@ -135,35 +136,19 @@ impl Program {
             return check(Path::new(&name)).map_err(|errno| refused(errno.raw_os_error()));
         }
         let path = self.env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
-        let mut denied = false;
-        for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
-            let directory: &[u8] = if directory.is_empty() { b"." } else { directory };
-            let candidate: PathBuf = Path::new(OsStr::from_bytes(directory)).join(&name);
-            match check(&candidate) {
-                Ok(()) => {
-                    self.path = CString::new(candidate.into_os_string().into_vec())
-                        .map_err(|_| Error::at(FIELD, "holds a NUL"))?;
-                    return Ok(());
-                }
-                Err(Errno::ACCESS) => denied = true,
-                // What speaks of the path, as for execvp(3), and what a filter that is loaded already may answer.
-                Err(
-                    Errno::NOENT
-                    | Errno::NOTDIR
-                    | Errno::ISDIR
-                    | Errno::LOOP
-                    | Errno::NAMETOOLONG
-                    | Errno::STALE
-                    | Errno::NODEV
-                    | Errno::TIMEDOUT
-                    | Errno::PERM,
-                ) => {}
-                Err(errno) => return Err(refused(errno.raw_os_error())),
+        let found = search::along(path, &name, |candidate| match check(candidate) {
+            Err(Errno::PERM) => Err(Errno::NOENT), // what a filter that is loaded already may answer
+            other => other,
+        });
+        let (cause, errno) = match found {
+            Ok(found) => {
+                self.path = CString::new(found.into_os_string().into_vec())
+                    .map_err(|_| Error::at(FIELD, "holds a NUL"))?;
+                return Ok(());
             }
-        }
-        let (cause, errno) = match denied {
-            true => ("permission denied", libc::EACCES),
-            false => ("executable file not found in $PATH", libc::ENOENT),
+            Err(Missed::Failed(errno)) => return Err(refused(errno.raw_os_error())),
+            Err(Missed::Denied) => ("permission denied", libc::EACCES),
+            Err(Missed::Absent) => ("executable file not found in $PATH", libc::ENOENT),
         };
         let error = Error::new(Kind::NotFound, format!("exec: {name:?}: {cause}"));
         Err(error.with_errno(errno).on_path(Path::new(&name)).about(FIELD))

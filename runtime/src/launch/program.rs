@@ -18,6 +18,7 @@ use crate::plan::findings::Findings;
 use crate::plan::process::ProcessPlan;
 use crate::sys::again::again;
 use crate::sys::path::open_plain_in_root;
+use crate::sys::search::{self, Missed};
 
 /// The kernel's own bound on symbolic links in one path (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
@@ -53,28 +54,16 @@ fn find(root: &Root<'_>, process: &ProcessPlan, name: &Path) -> Result<(), Error
     if name.as_os_str().as_bytes().contains(&b'/') {
         return root.verdict(&process.cwd.join(name)).map_err(|errno| refusal(field, name, errno));
     }
-    let mut refused = None;
-    for folder in process.env_value("PATH").unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
-        match root.verdict(&process.cwd.join(OsStr::from_bytes(folder)).join(name)) {
-            Ok(()) => return Ok(()),
-            Err(Errno::ACCESS) => refused = Some(refusal(field, name, Errno::ACCESS)),
-            Err(
-                Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::ISDIR
-                | Errno::LOOP
-                | Errno::NAMETOOLONG
-                | Errno::STALE
-                | Errno::NODEV
-                | Errno::TIMEDOUT,
-            ) => {}
-            Err(errno) => return Err(refusal(field, name, errno)),
+    let check = |candidate: &Path| root.verdict(&process.cwd.join(candidate));
+    match search::along(process.env_value("PATH"), name.as_os_str(), check) {
+        Ok(_) => Ok(()),
+        Err(Missed::Failed(errno)) => Err(refusal(field, name, errno)),
+        Err(Missed::Denied) => Err(refusal(field, name, Errno::ACCESS)),
+        Err(Missed::Absent) => {
+            let message = format_args!("{:?}: executable file not found in $PATH", name);
+            Err(Error::at_as(Kind::NotFound, field, message).with_errno(libc::ENOENT).on_path(name))
         }
     }
-    Err(refused.unwrap_or_else(|| {
-        let message = format_args!("{:?}: executable file not found in $PATH", name);
-        Error::at_as(Kind::NotFound, field, message).with_errno(libc::ENOENT).on_path(name)
-    }))
 }
 
 fn refusal(field: &str, path: &Path, errno: Errno) -> Error {

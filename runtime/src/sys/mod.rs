@@ -23,6 +23,7 @@ pub mod network;
 pub mod path;
 pub mod process;
 pub mod scheduling;
+pub mod search;
 pub mod seccomp;
 pub mod spawn;
 pub mod stream;
