@@ -18,11 +18,11 @@ use std::path::Path;
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::again::again;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::process::fexecve;
 use crate::sys::stream::Stream;
 
@@ -118,8 +118,7 @@ fn change(stat: &Stat) -> (i64, u64, i64) {
 }
 
 fn read_only_mount() -> rustix::io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = again(|| rustix::mount::open_tree(CWD, "/proc/self/exe", flags))?;
+    let mount = copy_mount(CWD, "/proc/self/exe", false)?;
     mount_setattr(mount.as_fd(), false, MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() })?;
     Ok(mount)
 }

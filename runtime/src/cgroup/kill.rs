@@ -5,18 +5,16 @@
 //! `cgroup.kill` (Linux 5.14).
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
 
 use super::files::{tree, write_file};
 use super::{Cgroup, Dir, pids_below, v1, v2};
 use crate::deadline::Deadline;
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::again::again;
 use crate::sys::files;
+use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// How long new processes may keep appearing while all are being killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -69,13 +67,15 @@ impl Cgroup {
     /// Signals all but those in `done`, adds them, and says how many they were.
     fn signal_others(&self, signal: i32, done: &mut BTreeSet<i32>) -> Result<usize> {
         let fresh: Vec<i32> = self.everybody()?.into_iter().filter(|pid| !done.contains(pid)).collect();
-        let pinned = fresh.iter().filter_map(|pid| Some((*pid, pin(*pid).transpose()?)));
-        let pinned = pinned.map(|(pid, pidfd)| Ok((pid, pidfd?))).collect::<Result<Vec<_>>>()?;
+        let pinned = fresh.iter().filter_map(|pid| Some((*pid, pidfd_open(*pid).transpose()?)));
+        let pinned = pinned
+            .map(|(pid, pidfd)| Ok((pid, pidfd.with_context(|| format!("open process {pid}"))?)))
+            .collect::<Result<Vec<_>>>()?;
         // A number that was read can have become another process's before it was pinned. What is pinned and still is
         // among them is one of them: or it has died, and then the signal reaches nobody.
         let members = BTreeSet::from_iter(self.everybody()?);
         for (pid, pidfd) in pinned.iter().filter(|(pid, _)| members.contains(pid)) {
-            match crate::sys::process::pidfd_send_signal(pidfd, signal) {
+            match pidfd_send_signal(pidfd, signal) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(errno).with_context(|| format!("kill process {pid}")),
             }
@@ -136,14 +136,5 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
         other => other,
-    }
-}
-
-/// A pidfd; none of a process that is gone, or of a thread whose leader is: nothing is left to signal.
-fn pin(pid: i32) -> Result<Option<OwnedFd>> {
-    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
-    match again(|| rustix::process::pidfd_open(number, PidfdFlags::empty())) {
-        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
-        other => other.map(Some).with_context(|| format!("open process {pid}")),
     }
 }

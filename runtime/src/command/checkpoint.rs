@@ -13,7 +13,7 @@ use super::open;
 use crate::cli::Globals;
 use crate::cli::criu::{Both, Checkpoint};
 use crate::container::record::Record;
-use crate::container::status;
+use crate::container::{not_running, status};
 use crate::criu::message::{CgroupMode, Feature, Flag, Folder, Number, Options, Request, Text, Type};
 use crate::criu::service::{Service, Streams, require_feature, require_version};
 use crate::criu::{CONFIG_ANNOTATION, DEFAULT_CONFIG, external};
@@ -47,8 +47,7 @@ pub fn checkpoint(globals: &Globals, words: &Checkpoint) -> Result<()> {
 }
 
 fn dump(record: &Record, words: &Checkpoint) -> Result<()> {
-    let stopped = || Error::new(Kind::WrongStatus, "container not running");
-    let init = record.init.ok_or_else(stopped)?.pid;
+    let init = record.init.ok_or_else(not_running)?.pid;
     let plan = Plan::resolve(&record.id, &record.bundle, &record.config)?;
     let page_server = words.page_server.as_deref().map(parse_page_server).transpose()?;
     let status_fd = words.status_fd.map(crate::sys::process::take_inherited).transpose();
@@ -151,16 +150,9 @@ impl Folders {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
                 made.with_context(|| format!("create {}", path.display()))?;
             }
-            again(|| {
-                again(|| {
-                    rustix::fs::open(
-                        path,
-                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                        Mode::empty(),
-                    )
-                })
-            })
-            .with_context(|| format!("open {}", path.display()))
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            again(|| rustix::fs::open(path, flags, Mode::empty()))
+                .with_context(|| format!("open {}", path.display()))
         };
         Ok(Folders {
             images: open(&both.image_path, make).context("--image-path")?,

@@ -6,7 +6,7 @@ use super::{open, or_gone};
 use crate::cli::Globals;
 use crate::cli::verbs::Kill;
 use crate::container::record::Record;
-use crate::container::{Container, processes, status};
+use crate::container::{Container, not_running, processes, status};
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::spec::state::Status;
 
@@ -26,22 +26,18 @@ fn shares_pids(record: &Record) -> bool {
     !record.config.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "pid"))
 }
 
-fn gone() -> Error {
-    Error::new(ErrorKind::WrongStatus, "container not running")
-}
-
 fn signal_all(container: &Container, record: &Record, number: i32, asked_for: bool) -> Result<()> {
     let _lock = container.lock()?;
     let stopped = status::derive(container, record)? == Status::Stopped;
     if !asked_for && stopped && record.cgroup.pids()?.is_empty() {
-        return Err(gone());
+        return Err(not_running());
     }
     processes::signal_all(record, number)
 }
 
 fn signal_init(container: &Container, record: &Record, number: i32) -> Result<()> {
     let stopped = status::derive(container, record)? == Status::Stopped;
-    let pidfd = record.init.filter(|_| !stopped).ok_or_else(gone)?.open()?;
+    let pidfd = record.init.filter(|_| !stopped).ok_or_else(not_running)?.open()?;
     let sent = crate::sys::process::pidfd_send_signal(&pidfd, number);
     sent.with_context(|| format!("send signal {number}"))?;
     // On cgroup v1 nothing dies that is frozen.

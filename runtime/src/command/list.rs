@@ -33,13 +33,13 @@ pub fn list(globals: &Globals, words: &List) -> Result<()> {
     let shown: Vec<Shown<'_>> = shown.collect::<Result<_>>()?;
     if words.quiet {
         for one in &shown {
-            writeln!(output(), "{}", one.id).context("write to standard output")?;
+            writeln!(output(), "{}", one.id).context(super::STDOUT)?;
         }
         return Ok(());
     }
     if words.format == "json" {
         let text = serde_json::to_string(&shown).map_err(|e| Error::invalid(e.to_string()))?;
-        return writeln!(output(), "{text}").context("write to standard output");
+        return writeln!(output(), "{text}").context(super::STDOUT);
     }
     print_table(&shown)
 }

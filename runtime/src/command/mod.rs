@@ -25,8 +25,8 @@ use std::io::Write;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Globals, Parsed, Words, criu, help, parse, verbs};
-use crate::container::Container;
 use crate::container::record::{Identity, Record};
+use crate::container::{Container, not_running};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::missing;
 use crate::sys::stream::Stream;
@@ -102,11 +102,11 @@ pub fn open(globals: &Globals, id: &str) -> Result<(Container, Record)> {
 
 /// The container's init, which there is not yet while its creation has just begun.
 pub fn init_of(record: &Record) -> Result<Identity> {
-    let message = match !record.complete && record.creator.is_alive()? {
-        true => "container is being created",
-        false => "container not running",
-    };
-    record.init.ok_or_else(|| Error::new(Kind::WrongStatus, message))
+    let being_created = !record.complete && record.creator.is_alive()?;
+    record.init.ok_or_else(|| match being_created {
+        true => Error::new(Kind::WrongStatus, "container is being created"),
+        false => not_running(),
+    })
 }
 
 /// What a command says that has failed: where the container has ended or was deleted meanwhile, that. What went wrong
@@ -119,7 +119,7 @@ pub fn or_gone<T>(container: &Container, record: &Record, result: Result<T>) -> 
         match record.init {
             Some(init) if record.complete && init.is_running().is_ok_and(|running| !running) => {
                 log::debug!("{error}");
-                Error::new(Kind::WrongStatus, "container not running")
+                not_running()
             }
             _ => error,
         }

@@ -3,7 +3,7 @@
 use super::{open, or_gone};
 use crate::cli::Globals;
 use crate::container::record::{Identity, Record};
-use crate::container::{Container, status};
+use crate::container::{Container, not_running, status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::spec::state::Status;
 
@@ -15,7 +15,6 @@ pub fn pause(globals: &Globals, id: &str) -> Result<()> {
 
 fn freeze(container: &Container, record: &Record) -> Result<()> {
     let _lock = container.lock()?;
-    let not_running = || Error::new(Kind::WrongStatus, "container not running");
     match status::derive(container, record)? {
         Status::Running | Status::Created if record.cgroup.can_freeze() => {}
         Status::Running | Status::Created => {

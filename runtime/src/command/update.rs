@@ -10,7 +10,7 @@ use super::{open, or_gone};
 use crate::cli::Globals;
 use crate::cli::verbs::{Limits, Update};
 use crate::container::record::Record;
-use crate::container::{Container, status};
+use crate::container::{Container, not_running, status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::findings::Findings;
 use crate::plan::resources::{complete, merge};
@@ -36,7 +36,7 @@ fn apply(container: &Container, words: &Update, named: &Resources) -> Result<()>
     let _lock = container.lock()?;
     let mut record = container.load()?;
     match status::derive(container, &record)? {
-        Status::Stopped => return Err(Error::new(Kind::WrongStatus, "container not running")),
+        Status::Stopped => return Err(not_running()),
         // Its creator has the record in its hands.
         Status::Creating => return Err(Error::new(Kind::WrongStatus, "container is being created")),
         _ => {}

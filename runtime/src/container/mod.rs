@@ -172,6 +172,11 @@ impl Container {
     }
 }
 
+/// That its processes have ended, or have not begun.
+pub fn not_running() -> Error {
+    Error::new(Kind::WrongStatus, "container not running")
+}
+
 fn does_not_exist(id: &ContainerId) -> Error {
     let message = format!("container {:?} does not exist: container does not exist", id.as_str());
     Error::new(Kind::NotFound, message)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::record::Record;
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::again::again;
 use crate::sys::files;
+use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// All processes, as the runtime's PID namespace numbers them. Without control groups, those that the container has
 /// put in PID namespaces below its own are not found.
@@ -43,17 +43,13 @@ pub fn signal_all(record: &Record, signal: i32) -> Result<()> {
         return record.cgroup.kill(signal);
     }
     for pid in pids(record)? {
-        let Some(number) = rustix::process::Pid::from_raw(pid) else { continue };
-        let pidfd = match again(|| rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()))
-        {
-            Err(rustix::io::Errno::SRCH) => continue,
-            other => other.with_context(|| format!("kill process {pid}"))?,
-        };
+        let pidfd = pidfd_open(pid).with_context(|| format!("kill process {pid}"))?;
+        let Some(pidfd) = pidfd else { continue };
         // The number can have become another process's before it was pinned.
         if !pids(record)?.contains(&pid) {
             continue;
         }
-        match crate::sys::process::pidfd_send_signal(&pidfd, signal) {
+        match pidfd_send_signal(&pidfd, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno).with_context(|| format!("kill process {pid}")),
         }

@@ -2,15 +2,13 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
-
 use super::record::{Identity, Record};
-use super::{Container, fifo};
+use super::{Container, fifo, not_running};
 use crate::error::{Context, Error, Kind, Result};
 use crate::spec::state::Status;
 use crate::sys::again::again;
 use crate::sys::files;
+use crate::sys::process::pidfd_open;
 
 impl Identity {
     /// The identity of a process that exists now.
@@ -23,7 +21,7 @@ impl Identity {
 
     /// A pidfd of that very process; an error if it is gone, also when another has its number now.
     pub fn open(self) -> Result<OwnedFd> {
-        self.pin()?.ok_or_else(|| Error::new(Kind::WrongStatus, "container not running"))
+        self.pin()?.ok_or_else(not_running)
     }
 
     /// The same, with nothing for a process that is gone.
@@ -75,11 +73,7 @@ const PF_EXITING: u64 = 4;
 
 /// Nothing for a process that is gone.
 fn pidfd(pid: i32) -> Result<Option<OwnedFd>> {
-    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
-    match again(|| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
-        Err(Errno::SRCH | Errno::INVAL) => Ok(None), // gone, or the number of a thread by now
-        other => other.map(Some).context("open pidfd"),
-    }
+    pidfd_open(pid).context("open pidfd")
 }
 
 /// What tells a process from all others since boot; 0 where this kernel has nothing of the kind.

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags};
 
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::sys::again::again;
 use crate::sys::files;
+use crate::sys::mount::copy_mount;
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root};
 
 /// Runs `story` in a new mount namespace that hears of the host's mounts but tells nothing of its own; then
@@ -40,8 +41,8 @@ pub fn in_private_mounts<T>(story: impl FnOnce() -> Result<T>) -> Result<T> {
 pub fn attach_root(rootfs: &Path, place: &Path) -> Result<()> {
     let onto = again(|| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
         .with_context(|| format!("open {}", place.display()))?;
-    let tree =
-        copy_tree(rootfs, true).with_context(|| format!("open root file system {}", rootfs.display()))?;
+    let tree = copy_mount(CWD, rootfs, true)
+        .with_context(|| format!("open root file system {}", rootfs.display()))?;
     attach(&tree, &onto).with_context(|| format!("attach root file system to {}", place.display()))
 }
 
@@ -60,7 +61,7 @@ pub fn make_mount_points(plan: &Plan, place: &Path) -> Result<()> {
         let context = || format!("mounts[{}]: make {}", step.index, step.destination.display());
         match &step.what {
             What::Bind { source, recursive, .. } => {
-                let tree = copy_tree(source, *recursive).with_context(context)?;
+                let tree = copy_mount(CWD, source, *recursive).with_context(context)?;
                 let kind = FileType::from_raw_mode(
                     again(|| rustix::fs::fstat(&tree)).context("look at a mount source")?.st_mode,
                 );
@@ -79,14 +80,6 @@ pub fn make_mount_points(plan: &Plan, place: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn copy_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    again(|| rustix::mount::open_tree(CWD, path, flags))
 }
 
 fn attach(tree: &OwnedFd, onto: &OwnedFd) -> rustix::io::Result<()> {

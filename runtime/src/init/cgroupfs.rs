@@ -4,7 +4,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode as FileMode, OFlags};
-use rustix::mount::OpenTreeFlags;
 
 use super::mounts::{attach, create_filesystem, refuse_over_proc, set_attributes};
 use super::rootfs::move_onto;
@@ -12,7 +11,7 @@ use crate::cgroup::{Dir, Mode, Shown};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::mounts::MountStep;
 use crate::sys::again::again;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::path::{mkdir_all_in_root, open_plain_in_root};
 
 /// What every cgroup mount has, asked for or not (as runc).
@@ -101,8 +100,7 @@ fn open_one(dir: &Dir, own_namespace: bool) -> Result<OwnedFd> {
         let kind = if dir.unified { "cgroup2" } else { "cgroup" };
         return create_filesystem(kind, "cgroup", &flags);
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    again(|| rustix::mount::open_tree(CWD, &dir.path, flags)).context("copy")
+    copy_mount(CWD, &dir.path, false).context("copy")
 }
 
 fn v1_option(controller: &str) -> Vec<(String, Option<String>)> {

@@ -68,10 +68,7 @@ pub fn run(mut given: Inheritance<'_>, runtime: &mut Sync) -> Result<Infallible>
         again(|| rustix::process::chroot(".")).context("change root")?;
     }
     if given.in_user_namespace {
-        let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
-        again(|| nix::unistd::setresgid(group, group, group))
-            .context("become group 0 of the user namespace")?;
-        again(|| nix::unistd::setresuid(root, root, root)).context("become user 0 of the user namespace")?;
+        namespaces::become_user_0()?;
     }
     again(rustix::process::setsid).context("create session")?;
     if let Some(id) = given.keyring {

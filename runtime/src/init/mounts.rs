@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
 use super::{cgroupfs, procfs, rootfs::move_onto};
 use crate::cgroup::Shown;
@@ -16,7 +16,7 @@ use crate::launch::sync::{Message, Sync};
 use crate::plan::Plan;
 use crate::plan::mounts::{MountStep, NewFs, What};
 use crate::sys::again::again;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::path::{create_file_in_root, mkdir_all_in_root, open_in_root, open_plain_in_root};
 
 /// What may be mounted over inside /proc: files that monitoring tools fake (as runc).
@@ -112,7 +112,7 @@ impl Stage<'_> {
                     && e.errno() == Some(libc::EPERM)
                     && crate::sys::process::in_user_namespace() =>
             {
-                copy_of(rustix::fs::CWD, "/sys", true).context("bind /sys")?
+                copy_mount(rustix::fs::CWD, "/sys", true).context("bind /sys")?
             }
             other => other?,
         };
@@ -162,7 +162,7 @@ impl Stage<'_> {
         mapping: Option<&OwnedFd>,
     ) -> Result<(OwnedFd, bool)> {
         let source = open_in_root(self.root, path, OFlags::PATH).context("open source")?;
-        let tree = copy_of(source.as_fd(), "", recursive).context("copy source")?;
+        let tree = copy_mount(source.as_fd(), "", recursive).context("copy source")?;
         sources::keep_apart(&tree, recursive, self.plan.root_propagation.inherited)
             .context("keep it apart from the host")?;
         if let (Some(namespace), Some(map)) = (mapping, &step.idmap) {
@@ -221,7 +221,7 @@ impl Stage<'_> {
         {
             return Ok(mount);
         }
-        let stand = match copy_of(onto.as_fd(), "", false) {
+        let stand = match copy_mount(onto.as_fd(), "", false) {
             Err(rustix::io::Errno::INVAL) => return Ok(mount), // the place is unbindable
             other => other.context("copy the place")?,
         };
@@ -231,7 +231,7 @@ impl Stage<'_> {
         if move_onto(&mount, &stand).is_err() {
             return Ok(mount);
         }
-        copy_of(mount.as_fd(), "", true).context("copy the opened source")
+        copy_mount(mount.as_fd(), "", true).context("copy the opened source")
     }
 
     /// Gives a mount that was made elsewhere its flags. Those that it has are locked for a user namespace: the
@@ -274,13 +274,6 @@ fn describe(step: &MountStep) -> String {
 
 fn is_read_only(step: &MountStep) -> bool {
     (step.flags.set | step.recursive_attr.set) & libc::MOUNT_ATTR_RDONLY != 0
-}
-
-fn copy_of(at: impl AsFd, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.is_empty());
-    again(|| rustix::mount::open_tree(at.as_fd(), path, flags))
 }
 
 /// The flags that a mount has, as `MOUNT_ATTR_*`.
@@ -326,15 +319,7 @@ pub fn make_read_only(Late { mount, with_file_system }: &Late) -> Result<()> {
 fn reconfigure(mount: &OwnedFd, parameters: &[(String, Option<String>)]) -> Result<()> {
     let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
     let fs = again(|| rustix::mount::fspick(mount, "", flags)).context("open file system")?;
-    for (key, value) in parameters {
-        match value {
-            Some(value) => {
-                again(|| rustix::mount::fsconfig_set_string(fs.as_fd(), key.as_str(), value.as_str()))
-                    .with_context(|| format!("set {key}={value}"))?
-            }
-            None => set_flag(fs.as_fd(), key)?,
-        }
-    }
+    configure(fs.as_fd(), parameters)?;
     again(|| rustix::mount::fsconfig_reconfigure(fs.as_fd())).context("reconfigure file system")
 }
 
@@ -359,16 +344,18 @@ pub fn create_filesystem(
     let context = context.with_context(|| format!("open file system {kind:?}"))?;
     let fd = context.as_fd();
     again(|| rustix::mount::fsconfig_set_string(fd, "source", source)).context("set source")?;
-    for (key, value) in parameters {
-        match value {
-            Some(value) => again(|| rustix::mount::fsconfig_set_string(fd, key.as_str(), value.as_str()))
-                .with_context(|| format!("set {key}={value}"))?,
-            None => set_flag(fd, key)?,
-        }
-    }
+    configure(fd, parameters)?;
     again(|| rustix::mount::fsconfig_create(fd)).with_context(|| format!("create file system {kind:?}"))?;
     again(|| rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()))
         .context("make mount")
+}
+
+fn configure(fs: std::os::fd::BorrowedFd<'_>, parameters: &[(String, Option<String>)]) -> Result<()> {
+    parameters.iter().try_for_each(|(key, value)| match value {
+        Some(value) => again(|| rustix::mount::fsconfig_set_string(fs, key.as_str(), value.as_str()))
+            .with_context(|| format!("set {key}={value}")),
+        None => set_flag(fs, key),
+    })
 }
 
 fn set_flag(fs: std::os::fd::BorrowedFd<'_>, key: &str) -> Result<()> {

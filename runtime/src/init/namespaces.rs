@@ -56,15 +56,20 @@ pub fn become_root_inside(plan: &Plan, owner: Owner) -> Result<()> {
     if !plan.namespaces.has(libc::CLONE_NEWUSER) {
         return Ok(());
     }
-    let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
-    again(|| nix::unistd::setresgid(group, group, group)).context("become group 0 of the user namespace")?;
-    again(|| nix::unistd::setresuid(root, root, root)).context("become user 0 of the user namespace")?;
+    become_user_0()?;
     set_dumpable(dumpable)?; // the change of ids may have cleared both
     die_with_parent()?;
     let later = plan.namespaces.create & !plan.namespaces.at_birth();
     #[expect(clippy::cast_possible_truncation, reason = "the flags of namespaces are in the lower half")]
     let later = later as i32;
     if later == 0 { Ok(()) } else { unshare(later).context("create IPC namespace") }
+}
+
+/// Becomes user and group 0 of the user namespace that we are in.
+pub fn become_user_0() -> Result<()> {
+    let (root, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
+    again(|| nix::unistd::setresgid(group, group, group)).context("become group 0 of the user namespace")?;
+    again(|| nix::unistd::setresuid(root, root, root)).context("become user 0 of the user namespace")
 }
 
 /// A session of our own, a keyring of our own, and the names that a UTS namespace holds.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 
 use super::mounts::create_filesystem;
 use super::procfs::Proc;
@@ -17,7 +16,7 @@ use crate::launch::sources::Sources;
 use crate::place::bracketed;
 use crate::plan::Plan;
 use crate::sys::again::again;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::path::{chmod, open_in_root};
 use crate::sys::stream::Stream;
 
@@ -55,11 +54,7 @@ fn open_if_there(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
 
 fn make_read_only(root: &OwnedFd, path: &Path) -> Result<()> {
     let Some(target) = open_if_there(root, path)? else { return Ok(()) };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = again(|| rustix::mount::open_tree(target.as_fd(), "", flags)).context("copy")?;
+    let tree = copy_mount(&target, "", true).context("copy")?;
     let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     mount_setattr(tree.as_fd(), true, change).context("set attributes")?;
     move_onto(&tree, &target).context("attach")
@@ -73,7 +68,10 @@ impl Masks<'_> {
                 == FileType::Directory;
         if is_directory {
             let first = match &self.empty {
-                Some(first) => return move_onto(&copy(first)?, &target).context("attach"),
+                Some(first) => {
+                    return move_onto(&copy_mount(first, "", false).context("copy")?, &target)
+                        .context("attach");
+                }
                 None => create_filesystem("tmpfs", "tmpfs", &[("ro".to_owned(), None)])?,
             };
             let change = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
@@ -81,19 +79,13 @@ impl Masks<'_> {
             move_onto(&first, &target).context("attach")?;
             self.empty = Some(first);
         } else if self.null_is_used {
-            move_onto(&copy(self.null)?, &target).context("attach")?;
+            move_onto(&copy_mount(self.null, "", false).context("copy")?, &target).context("attach")?;
         } else {
             move_onto(self.null, &target).context("attach")?;
             self.null_is_used = true;
         }
         Ok(())
     }
-}
-
-fn copy(mount: &OwnedFd) -> Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    again(|| rustix::mount::open_tree(mount.as_fd(), "", flags)).context("copy")
 }
 
 /// Writes kernel parameters through the private procfs.

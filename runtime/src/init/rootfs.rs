@@ -5,13 +5,13 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::sys::again::again;
 use crate::sys::files;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::mountinfo::{self, Mount};
 
 /// Puts the root file system's tree on itself as a mount, so that it can become the root, and returns it.
@@ -20,11 +20,7 @@ use crate::sys::mountinfo::{self, Mount};
 /// descriptor and the processes in it, so that the host sees none of its mounts and nothing is left of them
 /// (mounts upon such a tree: Linux 6.15).
 pub fn attach(plan: &Plan) -> Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let open = || {
-        again(|| rustix::mount::open_tree(CWD, &plan.rootfs, flags)).on("open root file system", &plan.rootfs)
-    };
+    let open = || copy_mount(CWD, &plan.rootfs, true).on("open root file system", &plan.rootfs);
     if !plan.namespaces.has(libc::CLONE_NEWNS) {
         let tree = open()?;
         let change = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };

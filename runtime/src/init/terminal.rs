@@ -4,13 +4,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::OpenTreeFlags;
 use rustix::termios::Winsize;
 
 use super::rootfs::move_onto;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::socket;
 use crate::sys::again::again;
+use crate::sys::mount::copy_mount;
 use crate::sys::path::{create_plain_file_in_root, open_in_root};
 use crate::sys::terminal::open_follower;
 
@@ -58,10 +58,7 @@ fn open_leader(root: &OwnedFd) -> Result<OwnedFd> {
 fn bind_console(root: &OwnedFd, follower: &OwnedFd) -> Result<()> {
     // A link there could put it over any file of the container.
     let onto = create_plain_file_in_root(root, Path::new("/dev/console")).context("create mount point")?;
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount =
-        again(|| rustix::mount::open_tree(follower.as_fd(), "", flags)).context("copy the terminal")?;
+    let mount = copy_mount(follower, "", false).context("copy the terminal")?;
     move_onto(&mount, &onto).context("attach")
 }
 

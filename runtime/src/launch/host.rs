@@ -18,7 +18,9 @@ const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
 pub fn check(plan: &Plan, findings: &mut Findings) {
     if !files::is_dir(&plan.rootfs).unwrap_or(true) {
         let message = format_args!("{} is not a directory: no such file or directory", plan.rootfs.display());
-        findings.push(absent("root.path", message, &plan.rootfs));
+        findings.push(
+            Error::at_as(Kind::NotFound, "root.path", message).with_errno(libc::ENOENT).on_path(&plan.rootfs),
+        );
     }
     if let Some(process) = &plan.process {
         check_process(process, findings);
@@ -59,10 +61,6 @@ pub fn check_process(process: &ProcessPlan, findings: &mut Findings) {
         let message = "an apparmor profile is specified in config, but apparmor is not enabled on this host";
         findings.push(Error::at_as(Kind::Unsupported, "process.apparmorProfile", message));
     }
-}
-
-fn absent(field: &str, message: impl std::fmt::Display, path: &Path) -> Error {
-    Error::at_as(Kind::NotFound, field, message).with_errno(libc::ENOENT).on_path(path)
 }
 
 fn check_source(step: &MountStep, findings: &mut Findings) {

@@ -3,7 +3,6 @@
 //! Links in the root are the image's, so a path that comes into it must be followed by init, below the root. That
 //! it does need not be seen by its spelling: it may go up and down again, or by a link of the host.
 
-use crate::sys::again::again;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -11,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
+
+use crate::sys::again::again;
 
 /// The kernel's own bound on symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;

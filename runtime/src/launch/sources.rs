@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType};
-use rustix::mount::OpenTreeFlags;
 
 use super::idmap;
 use super::locate::{self, Place};
@@ -17,7 +16,7 @@ use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountStep, What};
 use crate::sys::again::again;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::mount::{MountAttr, copy_mount, mount_setattr};
 use crate::sys::process::in_user_namespace;
 
 /// The opened things.
@@ -47,8 +46,7 @@ pub enum Source {
 /// Whether this process may make detached mounts: it takes CAP_SYS_ADMIN in the user namespace that owns the mount
 /// namespace, which root of another one has not.
 pub fn can_open() -> bool {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    again(|| rustix::mount::open_tree(CWD, "/", flags)).is_ok()
+    copy_mount(CWD, "/", false).is_ok()
 }
 
 /// Opens all, or nothing where this process may not make detached mounts. Told by the first that it makes: one only to
@@ -135,10 +133,7 @@ fn bind(source: &Path, recursive: bool, plan: &Plan) -> rustix::io::Result<Sourc
 }
 
 fn copy_of(at: impl AsFd, path: &Path, recursive: bool, propagation: u64) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
-    let tree = again(|| rustix::mount::open_tree(at.as_fd(), path, flags))?;
+    let tree = copy_mount(at, path, recursive)?;
     keep_apart(&tree, recursive, propagation)?;
     Ok(tree)
 }

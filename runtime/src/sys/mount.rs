@@ -1,10 +1,12 @@
 //! mount_setattr(2): the one call of the mount API that no library wraps (Linux 5.12).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
 
-use super::again::done;
+use super::again::{again, done};
 
 /// What to change on a mount: `MOUNT_ATTR_*` bits to set and to clear, and `MS_PRIVATE`, `MS_SLAVE`,
 /// `MS_SHARED` or `MS_UNBINDABLE` (0: leave as is).
@@ -54,6 +56,16 @@ pub fn set_idmap(
         userns_fd: namespace.as_raw_fd() as u64,
     };
     call(mount, recursive, &attr)
+}
+
+/// A detached copy of the mount that `path` lies in, from there on, with the mounts below if `recursive`; an empty path
+/// is `at` itself (open_tree(2), `OPEN_TREE_CLONE`, Linux 5.2).
+pub fn copy_mount(at: impl AsFd, path: impl AsRef<Path>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let path = path.as_ref();
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
+    again(|| rustix::mount::open_tree(at.as_fd(), path, flags))
 }
 
 fn call(mount: BorrowedFd<'_>, recursive: bool, attr: &libc::mount_attr) -> rustix::io::Result<()> {

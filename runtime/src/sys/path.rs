@@ -1,13 +1,14 @@
 //! Paths below a root that the container's image controls: every one is resolved by openat2(2) (Linux 5.6)
 //! from a directory descriptor, so that no symbolic link in it leads outside.
 
-use super::again::{again, done};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use super::again::{again, done};
 
 /// The kernel's own bound on symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;

@@ -240,6 +240,15 @@ pub fn exit_on(signals: &[i32]) -> Result<()> {
     Ok(())
 }
 
+/// pidfd_open(2) (Linux 5.3); none of a process that is gone, or whose number is a thread's by now.
+pub fn pidfd_open(pid: i32) -> Result<Option<OwnedFd>> {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return Ok(None) };
+    match again(|| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())) {
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// pidfd_send_signal(2) (Linux 5.1), also for real-time signals, which have no names.
 pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
