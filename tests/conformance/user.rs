@@ -11,9 +11,8 @@ use std::sync::OnceLock;
 
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
+use wharf_tests::user::{FILES, USER, write_files};
 
-/// The user's id and his group's.
-const USER: u32 = 62_001;
 /// The first of the further ids that /etc/subuid gives him, and how many: those of `container::add_user_namespace`.
 const FURTHER: (u32, u32) = (100_000, 5_000_000);
 
@@ -147,18 +146,9 @@ pub fn enter() {
     let folder = Path::new("/run/wharf-conformance");
     std::fs::create_dir_all(folder).unwrap();
     mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-    let (first, count) = FURTHER;
-    for (name, entry) in [
-        ("passwd", format!("wharf-user:x:{USER}:{USER}::/:/bin/sh\n")),
-        ("group", format!("wharf-user:x:{USER}:\n")),
-        ("subuid", format!("wharf-user:{first}:{count}\n")),
-        ("subgid", format!("wharf-user:{first}:{count}\n")),
-    ] {
+    write_files(folder, FURTHER);
+    for name in FILES {
         let hosts = Path::new("/etc").join(name);
-        let text = std::fs::read_to_string(&hosts).unwrap_or_default();
-        // It must be there to be mounted on; an empty one gives nobody anything.
-        std::fs::OpenOptions::new().append(true).create(true).open(&hosts).unwrap();
-        std::fs::write(folder.join(name), text + &entry).unwrap();
         mount(Some(&folder.join(name)), &hosts, nothing, MsFlags::MS_BIND, nothing).unwrap();
     }
     let runtime = wharf_tests::runtime_path();

@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use wharf_tests::user::{USER, write_files};
 use wharf_tests::{Sandbox, copy_program, runtime_path};
 
-/// The user's id and his group's.
-const USER: u32 = 62_001;
 /// The first of the ids that /etc/subuid gives him, and how many.
 const SUB: (u32, u32) = (7_000_000, 65_536);
 
@@ -61,18 +60,7 @@ impl Home {
         for folder in ["etc", "xdg"] {
             std::fs::create_dir(self.path(folder)).unwrap();
         }
-        let etc = |name: &str, more: &str| {
-            let host = std::fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
-            std::fs::write(self.path("etc").join(name), format!("{host}{more}\n")).unwrap();
-            // What it is mounted on must be there; an empty one gives nobody anything.
-            let open =
-                std::fs::OpenOptions::new().append(true).create(true).open(Path::new("/etc").join(name));
-            open.unwrap();
-        };
-        etc("passwd", &format!("wharf-user:x:{USER}:{USER}::/:/bin/sh"));
-        etc("group", &format!("wharf-user:x:{USER}:"));
-        etc("subuid", &format!("wharf-user:{}:{}", SUB.0, SUB.1));
-        etc("subgid", &format!("wharf-user:{}:{}", SUB.0, SUB.1));
+        write_files(&self.path("etc"), SUB);
         let runtime = runtime_path();
         if runtime.is_file() {
             copy_program(&runtime, &self.path("runtime"));

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 pub mod canary;
+pub mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

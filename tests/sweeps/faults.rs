@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use wharf_tests::{is_ours, patience};
 
+use crate::sample::sample;
 use crate::tracer::{Action, Call, Role};
 use crate::trial::{LIMIT, Ran, Trial, VERBS};
 
@@ -98,16 +99,7 @@ fn choose(faults: Vec<Fault>, one_in: usize) -> (Vec<Fault>, String) {
         let wished = |fault: &Fault| fault.to_string() == wish || format!("{:?}", fault.errno) == wish;
         return (faults.into_iter().filter(wished).collect(), wish);
     }
-    let (step, from) = match wish.split_once('+') {
-        _ if wish == "all" => (1, 0),
-        Some((step, from)) => (step.parse().unwrap(), from.parse().unwrap()),
-        None => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            let from = if wish == "other" { now.subsec_micros() as usize } else { 0 };
-            (one_in, from % one_in)
-        }
-    };
-    (faults.into_iter().skip(from).step_by(step).collect(), format!("{step}+{from}"))
+    sample(faults, &wish, one_in)
 }
 
 impl Fault {

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use wharf_tests::{is_ours, patience};
 
 use crate::remains::Remains;
+use crate::sample::sample;
 use crate::scenario::{Scenario, WORD, finish};
 use crate::tracer::{Action, Call, Outcome, Role, Stop, Traced};
 
@@ -230,19 +231,10 @@ fn choose(shots: Vec<Shot>) -> (Vec<Shot>, String) {
     if wish.contains('#') {
         return (shots.into_iter().filter(|shot| shot.to_string() == wish).collect(), wish);
     }
-    let (step, from) = match wish.split_once('+') {
-        _ if wish == "all" => (1, 0),
-        Some((step, from)) => (step.parse().unwrap(), from.parse().unwrap()),
-        None => {
-            // Up to three shots are at one point: a step of that length would always take the same death.
-            let step =
-                (shots.len().div_ceil(SAMPLE).max(1)..).find(|step| step % 2 > 0 && step % 3 > 0).unwrap();
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            let from = if wish == "other" { now.subsec_micros() as usize } else { 0 };
-            (step, from % step)
-        }
-    };
-    (shots.into_iter().skip(from).step_by(step).collect(), format!("{step}+{from}"))
+    // Up to three shots are at one point: a step of that length would always take the same death.
+    let least = shots.len().div_ceil(SAMPLE).max(1);
+    let one_in = (least..).find(|step| step % 2 > 0 && step % 3 > 0).unwrap();
+    sample(shots, &wish, one_in)
 }
 
 fn sweep(verb: &'static str, full: bool) {

@@ -8,6 +8,7 @@ mod faults;
 mod kill;
 mod policy;
 mod remains;
+mod sample;
 mod scarce;
 mod scenario;
 mod swap;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
+use wharf_tests::user::USER;
 use wharf_tests::{has_cgroup_v1, hierarchies, is_ours, with_systemd_cgroups};
 
-use super::{Home, USER};
+use super::Home;
 
 #[test]
 fn limit_without_a_cgroup_is_refused_in_runcs_words() {

@@ -3,9 +3,10 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
 use serde_json::json;
+use wharf_tests::user::USER;
 use wharf_tests::{is_ours, wait_until};
 
-use super::{Home, SUB, USER, map_ranges};
+use super::{Home, SUB, map_ranges};
 
 #[test]
 fn ordinary_user_has_every_verb_and_leaves_nothing() {

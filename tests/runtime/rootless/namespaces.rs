@@ -1,6 +1,7 @@
 //! User namespaces that are there already: somebody else's, the caller's own, and a container's around us.
 
 use serde_json::{Value, json};
+use wharf_tests::user::USER;
 use wharf_tests::{fill_rootfs, is_ours};
 
 use super::{Home, map_ranges};
@@ -76,7 +77,7 @@ fn root_of_a_user_namespace_needs_no_further_one() {
     });
     let runtime = home.runtime();
     let said = home.run_as_user(&["unshare", "-Ur", "--", &runtime, "run", &home.sandbox.id]);
-    assert_eq!(said.ok(), format!("0\n 0 {} 1\n", super::USER));
+    assert_eq!(said.ok(), format!("0\n 0 {} 1\n", USER));
     home.assert_nothing_left();
 }
 
