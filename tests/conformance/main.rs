@@ -49,6 +49,6 @@ fn main() -> ExitCode {
         return record::list();
     }
     world::enter();
-    user::enter();
+    let _folder = user::enter();
     record::run(&asked)
 }

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use wharf_tests::user::{FILES, USER, write_files};
 
 /// The first of the further ids that /etc/subuid gives him, and how many: those of `container::add_user_namespace`.
@@ -135,29 +136,29 @@ pub fn roots(case: &str) -> Option<&'static str> {
     ROOTS.iter().find(|(_, cases)| is_ordinary() && cases.contains(&case)).map(|(reason, _)| *reason)
 }
 
-/// Makes the user known in the suite's own mount namespace, where the suite is to be his.
-pub fn enter() {
+/// Makes the user known in the suite's own mount namespace, where the suite is to be his. The folder is his for as long.
+pub fn enter() -> Option<TempDir> {
     match std::env::var("WHARF_TEST_USER").as_deref() {
         Ok("ordinary") => {}
         Ok(other) => panic!("WHARF_TEST_USER: {other:?} is not \"ordinary\""),
-        Err(_) => return,
+        Err(_) => return None,
     }
+    let folder = TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_files(folder.path(), FURTHER);
     let nothing: Option<&str> = None;
-    let folder = Path::new("/run/wharf-conformance");
-    std::fs::create_dir_all(folder).unwrap();
-    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-    write_files(folder, FURTHER);
     for name in FILES {
         let hosts = Path::new("/etc").join(name);
-        mount(Some(&folder.join(name)), &hosts, nothing, MsFlags::MS_BIND, nothing).unwrap();
+        mount(Some(&folder.path().join(name)), &hosts, nothing, MsFlags::MS_BIND, nothing).unwrap();
     }
     let runtime = wharf_tests::runtime_path();
     let mut within_reach = runtime.clone();
     if runtime.is_file() {
-        within_reach = folder.join("runtime");
+        within_reach = folder.path().join("runtime");
         std::fs::copy(&runtime, &within_reach).unwrap();
     }
     RUNTIME.set(within_reach).unwrap();
+    Some(folder)
 }
 
 /// The same command as the user gives it, to whom all is given that root has made in the bundle.
